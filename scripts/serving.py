@@ -1,0 +1,99 @@
+"""What `scripts/serve` runs: Redis if none was given, then the service, until one of them ends."""
+
+import fcntl
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import FrameType
+
+from scripts.embedded_valkey import EmbeddedValkey, EmbeddedValkeyError
+from service.settings import Settings, SettingsError, load_settings
+
+DATA = Path(__file__).resolve().parent.parent / ".data"
+READY_SECONDS = 60.0
+POLL_SECONDS = 0.05
+
+
+def main() -> int:
+    """Serve until Ctrl-C, SIGTERM or the end of the service; return its exit code."""
+    with ExitStack() as stack:
+        try:
+            settings = load_settings(os.environ)
+            valkey = None if settings.redis_url else _embedded(stack)
+        except (SettingsError, EmbeddedValkeyError) as error:
+            print(f"scripts/serve: {error}", file=sys.stderr)
+            return 2
+        code = _serve(settings, {"REDIS_URL": valkey.url} if valkey else {})
+        # A service that was killed finds its Redis again at the next start: only an orderly end
+        # takes the embedded server along.
+        if valkey and code >= 0:
+            valkey.stop()
+        return code if code >= 0 else 128 - code
+
+
+def _embedded(stack: ExitStack) -> EmbeddedValkey:
+    """Start the embedded server; a lock keeps a second scripts/serve from sharing its end."""
+    DATA.mkdir(exist_ok=True)
+    lock = stack.enter_context((DATA / "lock").open("w"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise EmbeddedValkeyError("another scripts/serve is running in this checkout") from error
+    valkey = EmbeddedValkey(DATA)
+    valkey.start()
+    return valkey
+
+
+def _serve(settings: Settings, variables: dict[str, str]) -> int:
+    """Run the service and pass signals on; an end by a signal that we passed on is orderly: 0."""
+    # A group of its own: Ctrl-C then reaches the service once, through us, and not twice.
+    service = subprocess.Popen(
+        [sys.executable, "-m", "service"], env=os.environ | variables, process_group=0
+    )
+    passed: set[int] = set()
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        passed.add(number)
+        service.send_signal(number)
+
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, forward)
+    threading.Thread(target=_announce, args=(settings, service), daemon=True).start()
+    code = service.wait()
+    return 0 if -code in passed else code
+
+
+def _announce(settings: Settings, service: subprocess.Popen[bytes]) -> None:
+    """Say where it is, once it answers."""
+    deadline = time.monotonic() + READY_SECONDS
+    while not _is_answering(settings.port):
+        if service.poll() is not None or time.monotonic() > deadline:
+            return
+        time.sleep(POLL_SECONDS)
+    url = f"http://127.0.0.1:{settings.port}"
+    # A key belongs on a person's screen, not into a log.
+    key = settings.api_key if sys.stdout.isatty() else "$API_KEY"
+    header = f" -H 'Authorization: Bearer {key}'" if settings.api_key else ""
+    print(f"Ballast: {url}/health", flush=True)
+    print(f"Try:     curl -X PUT{header} {url}/v1/sessions/hello", flush=True)
+
+
+def _is_answering(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        with suppress(OSError, http.client.HTTPException):
+            connection.request("HEAD", "/health")
+            return connection.getresponse().status > 0
+        return False
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""`python -m service`: one process, whatever WEB_CONCURRENCY says; scale by dynos."""
+
+import logging
+import os
+import sys
+from types import FrameType
+
+import uvicorn
+
+from service import __version__
+from service.app import create_app
+from service.http.state import Stopping
+from service.settings import Settings, SettingsError, load_settings
+
+KEEP_ALIVE_SECONDS = 95
+"""Longer than the 90 s for which the platform's router keeps its side open."""
+
+GRACEFUL_SECONDS = 20
+"""Of the 30 s between SIGTERM and SIGKILL; closing takes up to 2 more."""
+
+_log = logging.getLogger("ballast")
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which tells the app at the first signal that the end has begun."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Stopping) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop on SIGTERM or SIGINT; more of them change nothing."""
+        self._stopping.is_set = True
+        super().handle_exit(sig, frame)
+
+
+def main() -> int:
+    """Serve until a signal; exit code 2 if the settings are wrong."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    try:
+        settings = load_settings(os.environ)
+    except SettingsError as error:
+        print(f"Ballast cannot start: {error}", file=sys.stderr)
+        return 2
+    _tell(settings)
+    stopping = Stopping()
+    app = create_app(settings, stopping=stopping)
+    Server(_config(app, settings), stopping).run()
+    return 0
+
+
+def _config(app: object, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type] # Starlette is an ASGI app
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        workers=1,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+    )
+
+
+def _tell(settings: Settings) -> None:
+    """Say at the start what an operator should know."""
+    _log.info("Ballast %s starts on port %s.", __version__, settings.port)
+    if settings.api_key:
+        return
+    if settings.is_loopback:
+        _log.warning("No API_KEY: whoever is on this machine may do everything.")
+    else:
+        _log.warning("No API_KEY: every call to /v1 is answered 401 until it is set.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

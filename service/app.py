@@ -1,0 +1,197 @@
+"""The only place where parts are built, connected and closed."""
+
+import asyncio
+import logging
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+
+from service import __version__
+from service.clock import Clock, SystemClock
+from service.hot import HotTier
+from service.http.auth import DEFAULT_NAMESPACE, Credential, Keyring, Principal, Scope
+from service.http.health import HealthInputs
+from service.http.routes import build_router
+from service.http.state import Buffers, State, Stopping
+from service.memory.governor import Governor, Policy
+from service.memory.heap import HeapProbe
+from service.memory.levers import Collect, Evict, MallocTrim, Relief, freeze_heap
+from service.memory.machine import read_host
+from service.memory.quota import read_quota
+from service.memory.usage import UsageProbe, open_probe
+from service.model import Tier
+from service.sessions import Sessions
+from service.settings import Settings
+from service.store import Defaults, Link, RedisStore, RedisTarget, Watch
+
+HOT_TIER_SHARE = 0.25
+"""Of the quota. The rest is the interpreter, what is under way, and the way down from 70 %."""
+
+FLOOR_SHARE = 0.1
+"""Of the hot tier's budget: what an emergency leaves."""
+
+EVICTION_SLICE_BYTES = 1_048_576
+
+_log = logging.getLogger("ballast")
+
+
+def create_app(
+    settings: Settings, *, clock: Clock | None = None, stopping: Stopping | None = None
+) -> Starlette:
+    """Return the service as an ASGI app; nothing is opened before its lifespan begins."""
+    clock, stopping = clock or SystemClock(), stopping or Stopping()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[State]:
+        # Closed in the reverse order: first nothing is governed or watched, then Redis is left.
+        async with AsyncExitStack() as stack:
+            parts = _build(settings, clock)
+            stack.callback(parts.probe.close)
+            stack.push_async_callback(parts.link.aclose)
+            if settings.enable_health_check:
+                await stack.enter_async_context(_background(parts.watch.run()))
+            await stack.enter_async_context(_background(parts.governor.run()))
+            freeze_heap()
+            yield _state(settings, clock, stopping, parts)
+
+    return Starlette(routes=[build_router()], lifespan=lifespan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What is built once for each lifespan."""
+
+    probe: UsageProbe
+    link: Link
+    watch: Watch
+    hot: HotTier
+    governor: Governor
+    sessions: Sessions
+
+
+def _build(settings: Settings, clock: Clock) -> _Parts:
+    quota = read_quota(
+        setting_mb=settings.memory_quota_mb,
+        dyno_ram_mb=settings.dyno_ram_mb,
+        host_bytes=read_host().total_bytes,
+    )
+    probe = open_probe(quota)
+    hot = HotTier(int(quota.bytes * HOT_TIER_SHARE))
+    link = Link(
+        RedisTarget(
+            url=settings.redis_url,
+            tls_verify=settings.tls_verify,
+            tls_ca=settings.redis_tls_ca,
+            max_connections=settings.redis_max_connections,
+        )
+    )
+    defaults = Defaults(
+        ttl_ms=settings.session_ttl_ms or 0,
+        max_messages=settings.max_messages,
+        dedupe_window=settings.dedupe_window,
+    )
+    return _Parts(
+        probe=probe,
+        link=link,
+        watch=Watch(link, clock, connections_max=settings.redis_max_connections),
+        hot=hot,
+        governor=_governor(settings, clock, probe, hot),
+        sessions=Sessions(RedisStore(link, settings.limits, defaults), hot, clock),
+    )
+
+
+def _governor(settings: Settings, clock: Clock, probe: UsageProbe, hot: HotTier) -> Governor:
+    """Evict first: collecting and trimming give back what it has let go."""
+    levers = (Evict(_evictor(hot)), Collect(probe.used_bytes), MallocTrim(probe.used_bytes))
+    policy = Policy(
+        marks=settings.watermarks,
+        enabled=settings.enable_memory_optimization,
+        interval_seconds=settings.memory_sample_interval_ms / 1000,
+    )
+    return Governor(probe, levers, clock=clock, policy=policy)
+
+
+def _evictor(hot: HotTier) -> Callable[[Relief], Awaitable[int]]:
+    async def evict(relief: Relief) -> int:
+        """Drop the coldest; an emergency leaves no more than the floor. In slices: others wait."""
+        wanted = relief.excess_bytes
+        if relief.tier is Tier.EMERGENCY:
+            floor = int(hot.budget_bytes * FLOOR_SHARE)
+            wanted = max(wanted, hot.status.bytes - floor)
+        freed = 0
+        while freed < wanted and hot.status.sessions:
+            freed += hot.evict(min(EVICTION_SLICE_BYTES, wanted - freed))
+            await asyncio.sleep(0)
+        return freed
+
+    return evict
+
+
+def _keyring(settings: Settings) -> Keyring:
+    """One key of the namespace `default`; none on a loopback bind: whoever is here is admin."""
+    if settings.api_key:
+        owner = Principal(DEFAULT_NAMESPACE, Scope.RW)
+        return Keyring([Credential(settings.api_key, owner)])
+    anyone = Principal(DEFAULT_NAMESPACE, Scope.ADMIN) if settings.is_loopback else None
+    return Keyring([], anonymous=anyone)
+
+
+def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) -> State:
+    keyring, buffers, counters = _keyring(settings), Buffers(), Counter[str]()
+    heap, started = HeapProbe(clock), clock.monotonic()
+
+    def health_inputs() -> HealthInputs:
+        return HealthInputs(
+            now_ms=clock.unix_ms(),
+            uptime_seconds=clock.monotonic() - started,
+            version=__version__,
+            release_id=settings.release_id,
+            governor=parts.governor.status,
+            heap=heap.read(),
+            host=read_host(),
+            store=parts.watch.status,
+            hot=parts.hot.status,
+            buffer_bytes=buffers.held,
+            counters=counters,
+            is_stopping=stopping.is_set,
+            is_auth_missing=keyring.is_closed,
+            is_health_check_enabled=settings.enable_health_check,
+        )
+
+    return State(
+        sessions=parts.sessions,
+        keyring=keyring,
+        limits=settings.limits,
+        default_ttl_ms=settings.session_ttl_ms or 0,
+        default_max_messages=settings.max_messages,
+        buffers=buffers,
+        stopping=stopping,
+        counters=counters,
+        governor=parts.governor,
+        store_status=lambda: parts.watch.status,
+        health_inputs=health_inputs,
+    )
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run something as long as the service lives; if it ends by itself, so does the service."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_end_with)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _end_with(task: asyncio.Task[None]) -> None:
+    """End the process: without this part it would go on answering 200, and lie."""
+    if not task.cancelled():
+        _log.critical("A part of the service has ended.", exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)

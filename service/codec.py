@@ -1,0 +1,121 @@
+"""Bytes of Redis and of the hot tier <-> model: pure, no I/O.
+
+A state value is stored as
+
+    revision (6 bytes, big-endian) | kind (1 byte) | [length (1 byte) | media type] | data
+
+The scripts put the revision in front; the rest is `pack_value`. A message is stored as
+`seq (6) | at in ms (6) | JSON text`. The header of a session is written by the scripts alone.
+"""
+
+from hashlib import blake2b
+
+import msgspec
+
+from service.model import (
+    JSON_TYPE,
+    ETag,
+    Message,
+    Session,
+    SessionId,
+    StoredValue,
+    Touch,
+    Value,
+)
+
+REVISION_BYTES = 6
+DIGEST_BYTES = 8
+MOST_MEDIA_TYPE_BYTES = 255
+
+_KIND_JSON, _KIND_TYPED_JSON, _KIND_RAW = 0, 1, 2
+
+
+class Header(msgspec.Struct, array_like=True, frozen=True):
+    """The header of a session as `session.lua` packs it; 0 = never in `ttl` and `max_age`."""
+
+    version: int
+    gen: str
+    rev: int
+    created_at: int
+    updated_at: int
+    renewed_at: int
+    ttl: int
+    touch: Touch
+    max_age: int
+    max_messages: int
+    last_seq: int
+    largest: int
+    dedupe: str
+
+
+_header = msgspec.msgpack.Decoder(Header)
+
+
+def unpack_header(data: bytes) -> Header:
+    """Decode the MessagePack array that the scripts wrote."""
+    return _header.decode(data)
+
+
+def session_of(header: Header, sid: SessionId, messages: int, state_keys: int) -> Session:
+    """Join a header with what Redis counted."""
+    return Session(
+        id=sid,
+        etag=ETag(gen=header.gen, rev=header.rev),
+        created_at_ms=header.created_at,
+        updated_at_ms=header.updated_at,
+        renewed_at_ms=header.renewed_at,
+        ttl_ms=header.ttl or None,
+        touch=header.touch,
+        max_age_ms=header.max_age or None,
+        max_messages=header.max_messages,
+        message_count=messages,
+        state_key_count=state_keys,
+    )
+
+
+def pack_value(value: Value) -> bytes:
+    """Return what stands after the revision in Redis."""
+    if value.is_json and value.media_type == JSON_TYPE:
+        return bytes((_KIND_JSON,)) + value.data
+    kind = _KIND_TYPED_JSON if value.is_json else _KIND_RAW
+    media_type = value.media_type.encode("latin-1")
+    return bytes((kind, len(media_type))) + media_type + value.data
+
+
+def add_revision(rev: int, packed: bytes) -> bytes:
+    """Return a packed value as the scripts store it."""
+    return rev.to_bytes(REVISION_BYTES, "big") + packed
+
+
+def unpack_value(stored: bytes) -> StoredValue:
+    """Decode a state value of Redis."""
+    rev = int.from_bytes(stored[:REVISION_BYTES], "big")
+    kind = stored[REVISION_BYTES]
+    if kind == _KIND_JSON:
+        return StoredValue(Value(stored[REVISION_BYTES + 1 :]), rev)
+    start = REVISION_BYTES + 2
+    end = start + stored[REVISION_BYTES + 1]
+    media_type = stored[start:end].decode("latin-1")
+    return StoredValue(Value(stored[end:], media_type, kind == _KIND_TYPED_JSON), rev)
+
+
+def pack_message(message: Message) -> bytes:
+    """Return a message as the scripts store it."""
+    return message.seq.to_bytes(6, "big") + message.at_ms.to_bytes(6, "big") + message.data
+
+
+def unpack_message(stored: bytes) -> Message:
+    """Decode a message of Redis."""
+    return Message(
+        int.from_bytes(stored[:6], "big"), int.from_bytes(stored[6:12], "big"), stored[12:]
+    )
+
+
+def digest(identity: str | None) -> bytes:
+    """Return the 8 bytes under which a message is remembered; b"" if it has no identity.
+
+    64 bits: among the 512 of a window two differing ids meet once in 10^14 windows.
+    """
+    if identity is None:
+        return b""
+    return blake2b(identity.encode(), digest_size=DIGEST_BYTES).digest()

@@ -1,0 +1,6 @@
+"""The hot tier: what was read or written last, packed in process memory. Pure, without I/O."""
+
+from service.hot.entry import Entry
+from service.hot.tier import Fill, HotTier
+
+__all__ = ["Entry", "Fill", "HotTier"]

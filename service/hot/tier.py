@@ -1,0 +1,126 @@
+"""The hot tier: sessions in order of use, bounded in bytes. Pure and synchronous.
+
+Redis first: an entry is never ahead of Redis. A fill (what a read brought) never overwrites what
+a write has put meanwhile: every write spoils the fills of its session that are under way.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.hot.entry import Entry
+from service.model import ETag, HotTierStatus, SessionRef
+
+
+@dataclass(eq=False, slots=True)
+class Fill:
+    """A read that is under way; spoiled once a write of its session was acknowledged."""
+
+    is_spoiled: bool = False
+
+
+class HotTier:
+    """Least recently used entries leave first."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        """Hold at most `budget_bytes` of entries, by their weight."""
+        self.budget_bytes = budget_bytes
+        self._entries: OrderedDict[SessionRef, Entry] = OrderedDict()
+        self._fills: dict[SessionRef, list[Fill]] = {}
+        self._bytes = self._hits = self._misses = self._evicted = 0
+
+    @property
+    def status(self) -> HotTierStatus:
+        """The tier in figures."""
+        return HotTierStatus(
+            bytes=self._bytes,
+            budget_bytes=self.budget_bytes,
+            sessions=len(self._entries),
+            hits=self._hits,
+            misses=self._misses,
+            evicted=self._evicted,
+        )
+
+    def get(self, ref: SessionRef) -> Entry | None:
+        """Return an entry and make it the most recently used."""
+        entry = self._entries.get(ref)
+        if entry is not None:
+            self._entries.move_to_end(ref)
+        return entry
+
+    def count(self, *, is_hit: bool) -> None:
+        """Count a read that was, or was not, answered from here."""
+        self._hits += is_hit
+        self._misses += not is_hit
+
+    def begin_fill(self, ref: SessionRef) -> Fill:
+        """Watch for writes of a session while a read of it is under way."""
+        fill = Fill()
+        self._fills.setdefault(ref, []).append(fill)
+        return fill
+
+    def end_fill(self, ref: SessionRef, fill: Fill) -> None:
+        """Watch no longer: the read has come back, or failed."""
+        fills = self._fills[ref]
+        fills.remove(fill)
+        if not fills:
+            del self._fills[ref]
+
+    def fill(self, ref: SessionRef, entry: Entry | None, fill: Fill) -> None:
+        """Keep what a read has brought (None: the session is absent), unless a write was faster."""
+        current = self._entries.get(ref)
+        if fill.is_spoiled or (current and entry and _is_newer(current, entry)):
+            return
+        self._put(ref, entry)
+
+    def wrote(self, ref: SessionRef, etag: ETag, change: Callable[[Entry], Entry]) -> None:
+        """Take over a write that led to `etag`; an entry that it does not follow is dropped."""
+        self._spoil(ref)
+        entry = self._entries.get(ref)
+        if entry is None:
+            return
+        held = entry.session.etag
+        if held.gen == etag.gen and held.rev == etag.rev - 1:
+            self._put(ref, change(entry))
+        elif held.gen != etag.gen or held.rev < etag.rev:
+            self._put(ref, None)
+
+    def created(self, ref: SessionRef, entry: Entry) -> None:
+        """Keep a session that a write has made: all of it is known."""
+        self._spoil(ref)
+        self._put(ref, entry)
+
+    def deleted(self, ref: SessionRef) -> None:
+        """Forget a session that Redis has forgotten."""
+        self._spoil(ref)
+        self._put(ref, None)
+
+    def evict(self, excess_bytes: int) -> int:
+        """Drop the coldest entries until that many bytes are free; Redis has them all."""
+        freed = 0
+        while self._entries and freed < excess_bytes:
+            ref = next(iter(self._entries))
+            freed += self._entries[ref].weight
+            self._put(ref, None)
+            self._evicted += 1
+        return freed
+
+    def _spoil(self, ref: SessionRef) -> None:
+        for fill in self._fills.get(ref, []):
+            fill.is_spoiled = True
+
+    def _put(self, ref: SessionRef, entry: Entry | None) -> None:
+        previous = self._entries.pop(ref, None)
+        if previous is not None:
+            self._bytes -= previous.weight
+        if entry is None or entry.weight > self.budget_bytes:
+            return
+        self._entries[ref] = entry
+        self._bytes += entry.weight
+        self.evict(self._bytes - self.budget_bytes)
+
+
+def _is_newer(entry: Entry, other: Entry) -> bool:
+    """Whether both are the same session and `entry` is at a later revision."""
+    mine, theirs = entry.session.etag, other.session.etag
+    return mine.gen == theirs.gen and mine.rev > theirs.rev

@@ -1,0 +1,1 @@
+"""The HTTP side: routes by resource, who may do what, errors as problem+json, health."""

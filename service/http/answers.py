@@ -1,0 +1,135 @@
+"""Answers: the model as JSON, stored bytes spliced in as they are, and the headers that tell of it."""
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from service.errors import PreconditionFailed
+from service.model import (
+    JSON_TYPE,
+    Conditions,
+    ETag,
+    Message,
+    Page,
+    Session,
+    StateKey,
+    StoredValue,
+    View,
+)
+
+Document = dict[str, Any]
+
+DURABILITY = {"Durability": "redis"}
+
+
+def json_response(
+    document: Document, headers: Mapping[str, str] | None = None, status: int = 200
+) -> Response:
+    """Return a JSON answer."""
+    return Response(orjson.dumps(document), status, headers, JSON_TYPE)
+
+
+def session_headers(session: Session, now_ms: int, etag: ETag | None = None) -> dict[str, str]:
+    """Return what every answer about a session tells of it; `etag` if it is not the session's."""
+    headers = {"ETag": str(etag or session.etag)}
+    ends = session.expires_at_ms
+    if ends is not None:
+        headers["Session-Expires"] = timestamp(ends)
+        headers["Session-TTL"] = str(max(0, -((now_ms - ends) // 1000)))
+    return headers
+
+
+def view_headers(view: View, etag: ETag | None = None) -> dict[str, str]:
+    """Return the headers of a read; Age if it came from memory during an outage (RFC 9111, 5.1)."""
+    headers = session_headers(view.session, view.now_ms, etag)
+    if view.age_seconds is not None:
+        headers["Age"] = str(int(view.age_seconds))
+    return headers
+
+
+def session_document(session: Session) -> Document:
+    """Return a session without its contents."""
+    ends = session.expires_at_ms
+    return {
+        "id": session.id,
+        "etag": str(session.etag),
+        "created_at": timestamp(session.created_at_ms),
+        "updated_at": timestamp(session.updated_at_ms),
+        "expires_at": None if ends is None else timestamp(ends),
+        "ttl": _seconds(session.ttl_ms),
+        "touch": session.touch,
+        "max_age": _seconds(session.max_age_ms),
+        "max_messages": session.max_messages,
+        "message_count": session.message_count,
+        "state_key_count": session.state_key_count,
+    }
+
+
+def page_document(page: Page, total: int) -> Document:
+    """Return messages; `next` goes to after=, `prev` to before=, null where there are no more."""
+    messages = page.messages
+    return {
+        "messages": [message_document(message) for message in messages],
+        "first_seq": page.first_seq,
+        "last_seq": page.last_seq,
+        "total": total,
+        "next": messages[-1].seq if page.has_newer else None,
+        "prev": messages[0].seq if page.has_older else None,
+    }
+
+
+def message_document(message: Message) -> Document:
+    """Return one message with its place and time."""
+    return {
+        "seq": message.seq,
+        "at": timestamp(message.at_ms),
+        "message": orjson.Fragment(message.data),
+    }
+
+
+def values_document(values: Mapping[StateKey, StoredValue | None]) -> Document:
+    """Return state values by key; null where there is none, raw ones in base64."""
+    return {key: _value(stored) for key, stored in values.items()}
+
+
+def timestamp(ms: int) -> str:
+    """Return milliseconds since 1970 as RFC 3339."""
+    return f"{_second(ms // 1000)}.{ms % 1000:03d}Z"
+
+
+def check_read_conditions(conditions: Conditions, current: ETag) -> bool:
+    """Return whether the reader has this already (304). Raises PreconditionFailed."""
+    if not conditions.has_match(current):
+        raise PreconditionFailed("The condition does not hold.", etag=str(current))
+    return not conditions.has_no_match(current)
+
+
+def not_modified(headers: Mapping[str, str]) -> Response:
+    """Return 304: what the reader holds is still what is there."""
+    return Response(status_code=304, headers=headers)
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    # Not strftime: it does not pad years before 1000, and is four times slower.
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+
+
+def _seconds(ms: int | None) -> float | int | None:
+    if ms is None:
+        return None
+    return ms // 1000 if ms % 1000 == 0 else ms / 1000
+
+
+def _value(stored: StoredValue | None) -> object:
+    if stored is None:
+        return None
+    if stored.value.is_json:
+        return orjson.Fragment(stored.value.data)
+    data = base64.b64encode(stored.value.data).decode()
+    return {"$raw": data, "type": stored.value.media_type}

@@ -1,0 +1,71 @@
+"""Errors as problem details (RFC 9457)."""
+
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from service.errors import (
+    BadInput,
+    Fault,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    PreconditionFailed,
+    ServiceError,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+def problem_response(error: ServiceError, request_id: str) -> Response:
+    """Return the answer to a request that failed."""
+    document = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id,
+        **_members(error),
+    }
+    return Response(
+        orjson.dumps(document),
+        status_code=error.status,
+        headers=_headers(error),
+        media_type=PROBLEM_TYPE,
+    )
+
+
+def _members(error: ServiceError) -> dict[str, Any]:
+    match error:
+        case BadInput(faults=faults):
+            return {"errors": _errors(faults)}
+        case TooLarge(faults=faults, limit=limit):
+            return {"limit": limit, "errors": _errors(faults)}
+        case HeadersTooLarge(limit=limit):
+            return {"limit": limit}
+        case PreconditionFailed(etag=etag):
+            return {"etag": etag}
+        case Unavailable(outcome=outcome):
+            return {"outcome": outcome}
+    return {}
+
+
+def _errors(faults: tuple[Fault, ...]) -> list[dict[str, str]]:
+    return [{"pointer": fault.pointer, "reason": fault.reason} for fault in faults]
+
+
+def _headers(error: ServiceError) -> dict[str, str]:
+    match error:
+        case Unauthorized():
+            return {"WWW-Authenticate": "Bearer"}
+        case MethodNotAllowed(allow=allow):
+            return {"Allow": ", ".join(allow)}
+        case Unavailable(retry_after_seconds=seconds):
+            return {"Retry-After": str(seconds)}
+        case PreconditionFailed(etag=str(etag)):
+            return {"ETag": etag}
+    return {}

@@ -1,0 +1,111 @@
+"""Routes of a session itself: create, read, change, delete."""
+
+from starlette.responses import Response
+
+from service.errors import BadInput, Fault, NotFound, TooLarge
+from service.http.answers import (
+    DURABILITY,
+    check_read_conditions,
+    json_response,
+    not_modified,
+    page_document,
+    session_document,
+    session_headers,
+    values_document,
+    view_headers,
+)
+from service.http.bodies import parse_members, parse_settings
+from service.http.call import Call
+from service.http.message_routes import WINDOW_PARAMETERS, parse_window
+from service.model import Limits, Reading, SettingsChange, StatePart, Touch, View
+
+SETTINGS = ("ttl", "touch", "max_age", "max_messages")
+INCLUDABLE = ("state", "messages")
+
+
+def session_not_found() -> NotFound:
+    """Return the error of a session that Redis does not have."""
+    return NotFound("There is no such session; it may have expired.", code="session_not_found")
+
+
+async def read_session(call: Call) -> Response:
+    """Answer GET and HEAD of a session, with its contents if they are to be included."""
+    query = call.query("include", *WINDOW_PARAMETERS)
+    reading = _parse_reading(query)
+    view = await call.state["sessions"].read(call.ref, reading, call.freshness())
+    if view is None:
+        raise session_not_found()
+    headers = view_headers(view)
+    if check_read_conditions(call.conditions(), view.session.etag):
+        return not_modified(headers)
+    document = session_document(view.session)
+    if reading.state is StatePart.ALL:
+        document["state"] = values_document(view.values)
+    if view.page is not None:
+        document |= page_document(view.page, view.session.message_count)
+    _check_included(view, call.state["limits"])
+    return json_response(document, headers)
+
+
+async def put_session(call: Call) -> Response:
+    """Create a session, or change the settings that are named and keep the rest."""
+    call.query()
+    change = parse_settings(parse_members(await call.json_body() or b"{}", SETTINGS))
+    return await _configured(call, change, may_create=True)
+
+
+async def patch_session(call: Call) -> Response:
+    """Merge settings into those of a session (RFC 7396; null = default); {} only renews."""
+    call.query()
+    defaults = SettingsChange(
+        ttl_ms=call.state["default_ttl_ms"],
+        touch=Touch.WRITE,
+        max_age_ms=0,
+        max_messages=call.state["default_max_messages"],
+    )
+    members = parse_members(await call.json_body(), SETTINGS)
+    return await _configured(call, parse_settings(members, defaults), may_create=False)
+
+
+async def delete_session(call: Call) -> Response:
+    """Remove everything of a session."""
+    call.query()
+    await call.state["sessions"].delete(call.ref, call.conditions())
+    return Response(status_code=204, headers=DURABILITY)
+
+
+async def _configured(call: Call, change: SettingsChange, *, may_create: bool) -> Response:
+    done = await call.state["sessions"].configure(
+        call.ref, change, call.conditions(), may_create=may_create
+    )
+    if done is None:
+        raise session_not_found()
+    headers = session_headers(done.session, done.now_ms) | DURABILITY
+    return json_response(session_document(done.session), headers, 201 if done.created else 200)
+
+
+def _parse_reading(query: dict[str, str]) -> Reading:
+    include = query.pop("include", "")
+    parts = include.split(",") if include else []
+    if any(part not in INCLUDABLE for part in parts) or len(set(parts)) != len(parts):
+        reason = f"must be a list of: {', '.join(INCLUDABLE)}"
+        raise BadInput("include cannot be read.", Fault("/query/include", reason))
+    if query and "messages" not in parts:
+        name = next(iter(query))
+        raise BadInput(
+            "A window needs messages.", Fault(f"/query/{name}", "goes with include=messages")
+        )
+    return Reading(
+        window=parse_window(query) if "messages" in parts else None,
+        state=StatePart.ALL if "state" in parts else StatePart.NONE,
+    )
+
+
+def _check_included(view: View, limits: Limits) -> None:
+    """Raise TooLarge if an answer that has no pages would have to be cut."""
+    state = sum(len(stored.value.data) for stored in view.values.values() if stored)
+    messages = sum(len(message.data) for message in view.page.messages) if view.page else 0
+    is_cut = view.page is not None and view.page.is_cut
+    if is_cut or state + messages > limits.max_answer_bytes:
+        limit = limits.max_answer_bytes
+        raise TooLarge(f"The answer would pass {limit} bytes: ask for less.", limit=limit)

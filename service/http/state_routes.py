@@ -1,0 +1,171 @@
+"""Routes of a session's state: one value, the batch, the listing."""
+
+from starlette.responses import Response
+
+from service.errors import BadInput, Fault, NotFound, TooLarge
+from service.http.answers import (
+    DURABILITY,
+    check_read_conditions,
+    json_response,
+    not_modified,
+    session_headers,
+    values_document,
+    view_headers,
+)
+from service.http.auth import Scope
+from service.http.bodies import (
+    check_json_value,
+    check_media_type,
+    check_size,
+    parse_batch,
+)
+from service.http.call import Call, is_json
+from service.http.message_routes import whole
+from service.http.session_routes import session_not_found
+from service.json_text import check_json, check_utf8
+from service.model import (
+    ETag,
+    Reading,
+    SettingsChange,
+    StateKey,
+    StatePart,
+    StateWrite,
+    Value,
+    View,
+)
+
+RAW_TYPE = "application/octet-stream"
+DEFAULT_LIMIT = 100
+MOST_LIMIT = 1_000
+
+
+async def read_value(call: Call) -> Response:
+    """Answer one value exactly as it was sent."""
+    call.query()
+    key = call.key
+    reading = Reading(state=StatePart.SOME, keys=(key,))
+    view = await call.state["sessions"].read(call.ref, reading, call.freshness())
+    if view is None:
+        raise session_not_found()
+    stored = view.values[key]
+    if stored is None:
+        raise NotFound("There is no such state key.", code="key_not_found")
+    etag = ETag(gen=view.session.etag.gen, rev=stored.rev)
+    headers = view_headers(view, etag)
+    if check_read_conditions(call.conditions(), etag):
+        return not_modified(headers)
+    # Not media_type=: Starlette would add a charset to text.
+    headers |= {"Content-Type": stored.value.media_type, "X-Content-Type-Options": "nosniff"}
+    return Response(stored.value.data, headers=headers)
+
+
+async def put_value(call: Call) -> Response:
+    """Set one value: JSON, or bytes of any other content type; creates the session."""
+    call.query()
+    key, value = call.key, await _read_sent_value(call)
+    write = StateWrite(sets={key: value}, own_key=key)
+    done = await call.state["sessions"].write_state(call.ref, write, call.conditions())
+    assert done.session is not None  # noqa: S101 # a set creates the session
+    headers = session_headers(done.session, done.now_ms) | DURABILITY
+    return Response(status_code=201 if done.added else 204, headers=headers)
+
+
+async def delete_value(call: Call) -> Response:
+    """Delete one value, if it is there."""
+    call.query()
+    write = StateWrite(deletes=(call.key,), own_key=call.key)
+    await call.state["sessions"].write_state(call.ref, write, call.conditions())
+    return Response(status_code=204, headers=DURABILITY)
+
+
+async def batch_state(call: Call) -> Response:
+    """Set and delete, then get, in one step; a batch that only gets is a read."""
+    call.query()
+    write = parse_batch(await call.json_body(), call.state["limits"])
+    if not write.sets and not write.deletes and write.change == SettingsChange():
+        return await _read_batch(call, write.gets)
+    call.require(Scope.RW)
+    done = await call.state["sessions"].write_state(call.ref, write, call.conditions())
+    etag = str(done.session.etag) if done.session else None
+    values = values_document(done.values)
+    headers = session_headers(done.session, done.now_ms) if done.session else {}
+    document = {"values": values, "deleted": done.deleted, "etag": etag}
+    return json_response(document, headers | DURABILITY)
+
+
+async def list_state(call: Call) -> Response:
+    """List keys in the order of their bytes, with their values if wanted, in pages."""
+    query = call.query("prefix", "after", "limit", "values")
+    limit = min(MOST_LIMIT, whole(query, "limit", 1)) if "limit" in query else DEFAULT_LIMIT
+    has_values = _parse_switch(query.get("values", "false"))
+    member = "values" if has_values else "keys"
+    reading = Reading(state=StatePart.NAMES)
+    view = await call.state["sessions"].read(call.ref, reading, call.freshness())
+    if view is None:
+        return json_response({member: {} if has_values else [], "next": None})
+    headers = view_headers(view)
+    if check_read_conditions(call.conditions(), view.session.etag):
+        return not_modified(headers)
+    keys, has_more = _page(view.names, query, limit)
+    if not has_values:
+        return json_response({"keys": keys, "next": keys[-1] if has_more else None}, headers)
+    return await _list_values(call, keys, view, has_more=has_more)
+
+
+async def _list_values(
+    call: Call, keys: list[StateKey], names: View, *, has_more: bool
+) -> Response:
+    """Answer a page of values, shorter where they would pass the limit of an answer."""
+    while True:
+        reading = Reading(state=StatePart.SOME, keys=tuple(keys))
+        try:
+            view = await call.state["sessions"].read(call.ref, reading, call.freshness())
+            break
+        except TooLarge:
+            keys, has_more = keys[: len(keys) // 2], True
+    values = view.values if view else {}
+    # A key that was deleted since the names were read is left out.
+    present = {key: stored for key, stored in values.items() if stored is not None}
+    document = {"values": values_document(present), "next": keys[-1] if has_more else None}
+    return json_response(document, view_headers(view or names))
+
+
+async def _read_batch(call: Call, keys: tuple[StateKey, ...]) -> Response:
+    reading = Reading(state=StatePart.SOME, keys=keys)
+    view = await call.state["sessions"].read(call.ref, reading, call.freshness())
+    if view is None:
+        return json_response({"values": dict.fromkeys(keys), "deleted": 0, "etag": None})
+    check_read_conditions(call.conditions(), view.session.etag)
+    etag = str(view.session.etag)
+    document = {"values": values_document(view.values), "deleted": 0, "etag": etag}
+    return json_response(document, view_headers(view))
+
+
+async def _read_sent_value(call: Call) -> Value:
+    limits, media_type = call.state["limits"], call.media_type() or RAW_TYPE
+    check_media_type(media_type, "/headers/content-type")
+    data = await call.body(limits.max_body_bytes)
+    if not is_json(media_type):
+        check_size(data, "", limits.max_value_bytes)
+        return Value(data, media_type, is_json=False)
+    check_utf8(data)
+    check_json(data)
+    check_json_value(data, "", limits)
+    return Value(data, media_type)
+
+
+def _page(
+    names: tuple[StateKey, ...], query: dict[str, str], limit: int
+) -> tuple[list[StateKey], bool]:
+    """Return the keys of a page and whether there are more behind it."""
+    prefix, after = query.get("prefix", ""), query.get("after", "")
+    matching = [name for name in names if name.startswith(prefix)]
+    # Code points sort as their UTF-8 does.
+    matching = sorted(name for name in matching if not after or name > after)
+    return matching[:limit], len(matching) > limit
+
+
+def _parse_switch(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise BadInput("values is a switch.", Fault("/query/values", "must be true or false"))
+    return text == "true"

@@ -1,0 +1,152 @@
+"""JSON as text: checked, split and compared without ever being changed (RFC 8259).
+
+msgspec finds the bytes of each member (`Raw`) and refuses what is not JSON; what it lets pass and
+we do not (invalid UTF-8, members sent twice, depth) is checked here, on the bytes, in C loops.
+"""
+
+import json
+import re
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from service.errors import BadInput, Fault
+
+T = TypeVar("T")
+
+_any = msgspec.json.Decoder(msgspec.Raw)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+_INTEGER = re.compile(rb"-?[0-9]+")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+def check_utf8(text: bytes) -> None:
+    """Raise BadInput unless the whole text is UTF-8 (msgspec looks only at what it decodes)."""
+    if text.isascii():
+        return
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            "The body is not valid UTF-8.", Fault("", f"invalid byte at offset {error.start}")
+        ) from None
+
+
+def split_members(text: bytes, pointer: str = "") -> dict[str, bytes]:
+    """Return the members of an object as sent, each value as its exact bytes.
+
+    Raises BadInput for what is no JSON object or names a member twice.
+    """
+    members = _decode(_members, text, pointer, "a JSON object")
+    result = {name: bytes(value) for name, value in members.items()}
+    if _has_repeated_member(text, result):
+        raise BadInput("A member is given twice.", Fault(pointer, "names must be unique"))
+    return result
+
+
+def split_items(text: bytes, pointer: str) -> list[bytes]:
+    """Return the items of an array as sent, each as its exact bytes."""
+    return [bytes(item) for item in _decode(_items, text, pointer, "a JSON array")]
+
+
+def check_value(text: bytes, pointer: str, *, max_depth: int) -> None:
+    """Raise BadInput if one JSON value nests deeper than `max_depth` arrays and objects."""
+    if depth_exceeds(text, max_depth):
+        raise BadInput("A value is nested too deep.", Fault(pointer, f"at most {max_depth} levels"))
+
+
+def check_json(text: bytes, pointer: str = "") -> None:
+    """Raise BadInput unless the text is one JSON value."""
+    _decode(_any, text, pointer, "a JSON value")
+
+
+def depth_exceeds(text: bytes, max_depth: int) -> bool:
+    """Whether arrays and objects of valid JSON nest deeper than `max_depth`."""
+    if text.count(b"[") + text.count(b"{") <= max_depth:
+        return False
+    # Outside of strings only: without escapes, every second piece between quotes is outside.
+    outside = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+    brackets = b"".join(outside).translate(None, _NOT_BRACKETS)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > max_depth
+
+
+class Identity(NamedTuple):
+    """What tells a message from others: as it was sent, and as the text that is compared."""
+
+    raw: bytes
+    text: str
+
+
+def identity(message: bytes, member: str, pointer: str) -> Identity | None:
+    """Return a message's top-level `member` if it is text or an integer, else None.
+
+    Raises BadInput if the message names that member twice.
+    """
+    raw = _members.decode(message).get(member)
+    if raw is None:
+        return None
+    if _may_repeat(message, member) and _has_repeated(message, member):
+        raise BadInput("A message names its dedupe member twice.", Fault(pointer, "must be unique"))
+    text = bytes(raw)
+    if text.startswith(b'"'):
+        return Identity(text, _text.decode(text))
+    return Identity(text, text.decode()) if _INTEGER.fullmatch(text) else None
+
+
+def _decode(decoder: msgspec.json.Decoder[T], text: bytes, pointer: str, wanted: str) -> T:
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError:
+        raise BadInput(f"Expected {wanted}.", Fault(pointer, f"must be {wanted}")) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadInput("The body is not valid JSON.", Fault(pointer, _reason(error))) from None
+    except RecursionError:
+        raise BadInput("The JSON is nested too deep.", Fault(pointer, "too deep")) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "a string is not valid UTF-8"
+    if "truncated" in str(error):
+        return "the text ends early, or a string has a lone surrogate"
+    return str(error)
+
+
+def _has_repeated_member(text: bytes, members: dict[str, bytes]) -> bool:
+    """Whether a decoder that keeps the last of equal names has dropped one.
+
+    Each member has one colon of its own; all others are in names or in values. A member that was
+    dropped leaves its colon behind. Only a name with an escaped colon could hide that.
+    """
+    if rb"\u003a" in text.lower():
+        return _has_repeated(text, None)
+    kept = len(members)
+    kept += sum(name.count(":") for name in members)
+    kept += sum(value.count(b":") for value in members.values())
+    return text.count(b":") != kept
+
+
+def _may_repeat(message: bytes, member: str) -> bool:
+    """Whether the name stands there more than once, or may in a spelling with escapes."""
+    return b"\\" in message or message.count(f'"{member}"'.encode()) != 1
+
+
+def _has_repeated(text: bytes, member: str | None) -> bool:
+    """Whether the object names `member` (None: any) more than once; the slow, certain way."""
+    repeated = False
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        # Inner objects are seen first: the last call, the outermost, decides.
+        nonlocal repeated
+        names = [name for name, _ in pairs if member in (None, name)]
+        repeated = len(names) != len(set(names))
+
+    try:
+        json.loads(text, object_pairs_hook=look, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise BadInput("The JSON is nested too deep.", Fault("", "too deep")) from None
+    return repeated

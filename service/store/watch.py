@@ -1,0 +1,98 @@
+"""Looks at Redis every few seconds, so that /health can tell without asking."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+from service.clock import Clock
+from service.errors import ServiceError
+from service.model import StoreStatus
+from service.store.link import Link
+
+INTERVAL_SECONDS = 2.0
+BACK_OFF_SECONDS = (0.1, 0.2, 0.5, 1.0)
+
+_log = logging.getLogger("ballast.store")
+
+
+class Watch:
+    """Keeps a StoreStatus up to date; `run` lives as long as the service."""
+
+    def __init__(self, link: Link, clock: Clock, *, connections_max: int) -> None:
+        """Start as not connected: nothing was asked yet."""
+        self._link = link
+        self._clock = clock
+        self._failures = 0
+        self._nothing = StoreStatus(
+            connected=False, connections_max=connections_max, tls_verified=link.is_tls_verified
+        )
+        self._status = self._nothing
+
+    @property
+    def status(self) -> StoreStatus:
+        """What the last look saw."""
+        return self._status
+
+    async def run(self) -> None:
+        """Look, wait, look again; sooner while Redis is away."""
+        while True:
+            await self.look()
+            await asyncio.sleep(self._pause_seconds())
+
+    async def look(self) -> None:
+        """Ask Redis once; say in the log when it came or went, once."""
+        started = self._clock.monotonic()
+        try:
+            info = _parse_info(await self._link.command("INFO"))
+        except ServiceError as error:
+            if self._status.last_error != error.detail:
+                _log.warning("%s Trying again until it is there.", error.detail)
+            self._failures += 1
+            self._status = replace(self._nothing, last_error=error.detail)
+            return
+        if not self._status.connected:
+            _log.info("Connected to Redis.")
+        self._failures = 0
+        latency_ms = (self._clock.monotonic() - started) * 1000
+        self._status = replace(self._nothing, connected=True, latency_ms=latency_ms, **_facts(info))
+
+    def _pause_seconds(self) -> float:
+        if self._failures == 0:
+            return INTERVAL_SECONDS
+        return BACK_OFF_SECONDS[min(self._failures, len(BACK_OFF_SECONDS)) - 1]
+
+
+def _parse_info(reply: object) -> dict[str, str]:
+    """Return the `name:value` lines of an INFO reply."""
+    lines = reply.decode("utf-8", "replace").splitlines() if isinstance(reply, bytes) else []
+    pairs = (line.partition(":") for line in lines if not line.startswith("#"))
+    return {name: value for name, colon, value in pairs if colon}
+
+
+def _facts(info: Mapping[str, str]) -> dict[str, int | str | None]:
+    """Return the fields of StoreStatus that INFO tells; None where a server hides one."""
+    return {
+        "used_memory_bytes": _number(info, "used_memory"),
+        "max_memory_bytes": _number(info, "maxmemory") or None,
+        "policy": info.get("maxmemory_policy"),
+        "persistence": _persistence(info),
+        "clients": _number(info, "connected_clients"),
+    }
+
+
+def _persistence(info: Mapping[str, str]) -> str | None:
+    """Return "aof", "snapshots", or "none" if the server has saved nothing since it started."""
+    if "aof_enabled" not in info:
+        return None
+    if info["aof_enabled"] == "1":
+        return "aof"
+    # A server that has not saved yet reports its own start as the time of its last save.
+    now = _number(info, "server_time_usec") or 0
+    started = now // 1_000_000 - (_number(info, "uptime_in_seconds") or 0)
+    return "snapshots" if (_number(info, "rdb_last_save_time") or 0) > started + 1 else "none"
+
+
+def _number(info: Mapping[str, str], name: str) -> int | None:
+    text = info.get(name, "")
+    return int(text) if text.isdecimal() else None

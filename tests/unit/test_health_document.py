@@ -1,0 +1,273 @@
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from service.http.health import HealthInputs, build_health
+from service.memory.governor import GovernorStatus, Manager
+from service.model import (
+    Cleanup,
+    HeapReading,
+    HostMemory,
+    HotTierStatus,
+    LeverReport,
+    MemoryReading,
+    StoreStatus,
+    Tier,
+)
+
+MIB = 1_048_576
+NOW_MS = 1_743_873_212_189
+
+GOVERNOR = GovernorStatus(
+    reading=MemoryReading(
+        used_bytes=300 * MIB,
+        quota_bytes=512 * MIB,
+        usage_source="pss",
+        quota_source="cgroup1",
+    ),
+    tier=Tier.NORMAL,
+    manager=Manager.ADVANCED,
+    peak_bytes=310 * MIB,
+    projected_seconds=None,
+    degraded=(),
+    last_action=None,
+    counters={"memoryTicks": 7},
+    is_enabled=True,
+    is_late=False,
+    has_failed=False,
+)
+CLEANUP = Cleanup(
+    tier=Tier.STANDARD,
+    at_ms=NOW_MS,
+    requested=False,
+    levers=(LeverReport(name="evict", available=True, freed_bytes=9, ms=1.234),),
+    freed_bytes=8,
+    ms=2.345,
+)
+WELL = HealthInputs(
+    now_ms=NOW_MS,
+    uptime_seconds=4.172818665,
+    version="0.1.0",
+    release_id="v42",
+    governor=GOVERNOR,
+    heap=HeapReading(
+        rss_bytes=112_119_808,
+        total_bytes=44_113_920,
+        used_bytes=27_160_048,
+        is_exact=True,
+    ),
+    host=HostMemory(total_bytes=64_313 * MIB, free_bytes=14_752 * MIB),
+    store=StoreStatus(connected=True, latency_ms=0.4, used_memory_bytes=5, tls_verified=False),
+    hot=HotTierStatus(
+        bytes=3_504_000,
+        budget_bytes=9 * MIB,
+        sessions=2,
+        hits=3,
+        misses=4,
+        evicted=5,
+    ),
+    journal_bytes=748,
+    buffer_bytes=77_927,
+    counters={"requests": 12},
+    is_stopping=False,
+    is_auth_missing=False,
+    is_health_check_enabled=True,
+)
+SEED_KEYS = {
+    "status",
+    "timestamp",
+    "uptime",
+    "memory",
+    "memoryOptimizationEnabled",
+    "databaseConnected",
+}
+
+
+def read(inputs: HealthInputs) -> Any:  # noqa: ANN401 # as a client sees it: parsed JSON
+    return orjson.loads(orjson.dumps(build_health(inputs).document))
+
+
+def governed(**changes: Any) -> HealthInputs:  # noqa: ANN401 # fields of GovernorStatus
+    return replace(WELL, governor=replace(GOVERNOR, **changes))
+
+
+DOWN = replace(WELL, store=StoreStatus(connected=False, last_error="connection refused"))
+UNGUARDED = replace(WELL, is_auth_missing=True)
+STOPPING = replace(WELL, is_stopping=True)
+PRESSED = governed(tier=Tier.EMERGENCY)
+BUSY = governed(tier=Tier.STANDARD)
+LATE = governed(is_late=True, manager=Manager.HEALTH)
+LOST = governed(is_late=True, manager=Manager.HEALTH, has_failed=True)
+OFF = governed(is_enabled=False)
+
+
+def test_the_figures_of_the_seeds_own_example_come_out_as_they_stand_there() -> None:
+    document = read(WELL)
+    assert document["timestamp"] == "2025-04-05T17:13:32.189Z"
+    assert document["uptime"] == 4.172818665
+    assert document["memory"]["raw"] == {
+        "rss": 112_119_808,
+        "heapTotal": 44_113_920,
+        "heapUsed": 27_160_048,
+        "external": 3_504_748,
+        "arrayBuffers": 77_927,
+    }
+    assert document["memory"]["formatted"] == {
+        "heapUsed": 26,
+        "heapTotal": 42,
+        "rss": 107,
+        "external": 3,
+        "arrayBuffers": 0,
+        "systemTotal": 64_313,
+        "systemFree": 14_752,
+        "systemUsed": 49_561,
+    }
+    assert document["memory"]["percentages"] == {"heapUsage": 62, "systemUsage": 77}
+
+
+def test_the_bytes_that_keyword_monitors_look_for_are_there() -> None:
+    assert b'"status":"ok"' in orjson.dumps(build_health(WELL).document)
+
+
+def test_the_keys_are_those_of_the_contract() -> None:
+    document = read(WELL)
+    added = {"version", "releaseId", "hotTier", "redis", "counters", "warnings"}
+    assert document.keys() == SEED_KEYS | added
+    assert document["memory"].keys() == {
+        *("raw", "formatted", "percentages", "source", "quota", "used", "quotaUsage", "tier"),
+        *("manager", "peak", "projectedSecondsToQuota", "degraded", "lastAction"),
+    }
+    assert document["redis"].keys() == {
+        *("connected", "latencyMs", "usedMemory", "maxMemory", "policy", "persistence"),
+        *("tlsVerified", "clients", "connectionsMax", "lastError"),
+    }
+    assert document["hotTier"] == {
+        "bytes": 3_504_000,
+        "budget": 9 * MIB,
+        "sessions": 2,
+        "hits": 3,
+        "misses": 4,
+        "evicted": 5,
+        "journalBytes": 748,
+    }
+
+
+def test_memory_is_told_in_bytes_and_whole_percent_of_the_quota() -> None:
+    memory = read(governed(projected_seconds=12.345))["memory"]
+    assert (memory["quota"], memory["used"], memory["quotaUsage"]) == (512 * MIB, 300 * MIB, 59)
+    assert (memory["tier"], memory["manager"], memory["peak"]) == (
+        "normal",
+        "advanced",
+        310 * MIB,
+    )
+    assert (memory["projectedSecondsToQuota"], memory["lastAction"]) == (12.3, None)
+
+
+@pytest.mark.parametrize(
+    ("quota_source", "usage_source", "source"),
+    [("cgroup2", "cgroup2", "cgroup2"), ("setting", "pss", "setting+pss")],
+)
+def test_the_source_names_who_set_the_quota_and_who_measured_the_use(
+    quota_source: str,
+    usage_source: str,
+    source: str,
+) -> None:
+    reading = replace(GOVERNOR.reading, quota_source=quota_source, usage_source=usage_source)
+    assert read(governed(reading=reading))["memory"]["source"] == source
+
+
+def test_the_last_action_is_told_lever_by_lever() -> None:
+    assert read(governed(last_action=CLEANUP))["memory"]["lastAction"] == {
+        "tier": "standard",
+        "at": "2025-04-05T17:13:32.189Z",
+        "requested": False,
+        "levers": [{"name": "evict", "available": True, "freedBytes": 9, "ms": 1.2}],
+        "freedBytes": 8,
+        "ms": 2.3,
+    }
+
+
+def test_what_cannot_be_seen_is_degraded() -> None:
+    inputs = governed(degraded=("usage_is_rss",))
+    assert read(inputs)["memory"]["degraded"] == ["usage_is_rss"]
+    blind = replace(inputs, heap=replace(WELL.heap, is_exact=False))
+    assert read(blind)["memory"]["degraded"] == ["usage_is_rss", "heap_not_exact"]
+
+
+def test_the_counters_of_the_service_and_of_its_memory_stand_together() -> None:
+    assert read(WELL)["counters"] == {"requests": 12, "memoryTicks": 7}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "word", "http_status"),
+    [
+        (WELL, "ok", 200),
+        (BUSY, "ok", 200),
+        (OFF, "ok", 200),
+        (DOWN, "warn", 200),
+        (UNGUARDED, "warn", 200),
+        (PRESSED, "warn", 200),
+        (LATE, "warn", 200),
+        (STOPPING, "fail", 503),
+        (LOST, "fail", 503),
+    ],
+)
+@pytest.mark.parametrize("is_health_check_enabled", [True, False])
+def test_the_status_is_a_word_and_a_number(
+    inputs: HealthInputs,
+    word: str,
+    http_status: int,
+    *,
+    is_health_check_enabled: bool,
+) -> None:
+    health = build_health(replace(inputs, is_health_check_enabled=is_health_check_enabled))
+    assert (health.document["status"], health.http_status) == (word, http_status)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "setting"),
+    [
+        (DOWN, "REDIS_URL"),
+        (UNGUARDED, "API_KEY"),
+        (PRESSED, "larger dyno"),
+        (LATE, "restart"),
+        (STOPPING, "elsewhere"),
+        (OFF, "ENABLE_MEMORY_OPTIMIZATION"),
+    ],
+)
+def test_a_warning_says_what_to_do(inputs: HealthInputs, setting: str) -> None:
+    (warning,) = read(inputs)["warnings"]
+    assert setting in warning
+
+
+def test_without_a_reason_nothing_is_warned_of() -> None:
+    assert read(WELL)["warnings"] == []
+
+
+def test_without_redis_it_says_so_and_why() -> None:
+    document = read(DOWN)
+    assert document["databaseConnected"] is False
+    assert document["redis"]["lastError"] == "connection refused"
+    assert document["redis"]["latencyMs"] is None
+
+
+@pytest.mark.parametrize(("inputs", "is_running"), [(WELL, True), (OFF, False), (LATE, False)])
+def test_memory_is_optimised_while_the_governor_runs(
+    inputs: HealthInputs,
+    *,
+    is_running: bool,
+) -> None:
+    assert read(inputs)["memoryOptimizationEnabled"] is is_running
+
+
+def test_with_the_health_check_off_the_keys_of_the_seed_remain() -> None:
+    document = read(replace(DOWN, is_health_check_enabled=False))
+    assert document.keys() == SEED_KEYS
+    assert document["memory"].keys() == {"raw", "formatted", "percentages"}
+
+
+def test_a_heap_of_nothing_is_used_to_no_part() -> None:
+    empty = replace(WELL, heap=HeapReading(rss_bytes=0, total_bytes=0, used_bytes=0, is_exact=True))
+    assert read(empty)["memory"]["percentages"]["heapUsage"] == 0

@@ -1,0 +1,318 @@
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped] # ships no types
+import pytest
+
+from service.memory import machine, usage
+from service.memory.heap import (
+    Allocator,
+    HeapProbe,
+    heap_reading,
+    malloc,
+    parse_pymalloc,
+    pymalloc,
+)
+from service.memory.kept_file import KeptFile, number_after
+from service.memory.machine import own_rss_bytes, read_host, tree_bytes
+from service.memory.quota import Quota, QuotaSource
+from service.memory.usage import TreeUsage, open_probe
+from service.model import HeapReading
+from tests.memory_fakes import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+MIB = 1_048_576
+V1_STAT = "cache 900\nrss 5\nrss_huge 7\nswap 1\ntotal_cache 9000\ntotal_rss 4096\n"
+V2_STAT = "anon 8192\nfile 100000\nkernel 3\ninactive_anon 77\n"
+
+
+def group_quota(group: Path, source: QuotaSource) -> Quota:
+    return Quota(bytes=100 * MIB, source=source, group=group)
+
+
+def test_a_v1_group_uses_its_anonymous_memory_and_swap_but_no_cache(tmp_path: Path) -> None:
+    (tmp_path / "memory.stat").write_text(V1_STAT + "total_rss_huge 1\ntotal_swap 1000\n")
+    with open_probe(group_quota(tmp_path, QuotaSource.CGROUP1)) as probe:
+        reading = probe.read()
+        assert probe.used_bytes() == 4096 + 1000
+        assert probe.degraded == ()
+    assert (reading.used_bytes, reading.quota_bytes) == (4096 + 1000, 100 * MIB)
+    assert (reading.usage_source, reading.quota_source) == ("cgroup1", "cgroup1")
+
+
+def test_a_v1_group_without_swap_accounting_says_so(tmp_path: Path) -> None:
+    (tmp_path / "memory.stat").write_text(V1_STAT)
+    with open_probe(group_quota(tmp_path, QuotaSource.CGROUP1)) as probe:
+        assert probe.used_bytes() == 4096
+        assert probe.degraded == ("usage_without_swap",)
+
+
+def test_a_v2_group_uses_its_anonymous_memory_and_swap_but_no_cache(tmp_path: Path) -> None:
+    (tmp_path / "memory.stat").write_text(V2_STAT)
+    (tmp_path / "memory.swap.current").write_text("500\n")
+    with open_probe(group_quota(tmp_path, QuotaSource.CGROUP2)) as probe:
+        assert probe.read().usage_source == "cgroup2"
+        assert probe.used_bytes() == 8192 + 500
+        assert probe.degraded == ()
+
+
+def test_a_v2_group_without_swap_accounting_says_so(tmp_path: Path) -> None:
+    (tmp_path / "memory.stat").write_text(V2_STAT)
+    with open_probe(group_quota(tmp_path, QuotaSource.CGROUP2)) as probe:
+        assert probe.used_bytes() == 8192
+        assert probe.degraded == ("usage_without_swap",)
+
+
+async def test_a_groups_figures_need_no_correction(tmp_path: Path) -> None:
+    for source, text in ((QuotaSource.CGROUP1, V1_STAT), (QuotaSource.CGROUP2, V2_STAT)):
+        (tmp_path / "memory.stat").write_text(text)
+        with open_probe(group_quota(tmp_path, source)) as probe:
+            before = probe.read()
+            await probe.correct()
+            assert probe.read() == before
+
+
+@pytest.mark.parametrize("source", [QuotaSource.CGROUP1, QuotaSource.CGROUP2])
+@pytest.mark.parametrize("text", [None, "nothing known\n", "anon x\ntotal_rss x\n"])
+def test_a_group_that_does_not_tell_leaves_the_process_tree(
+    tmp_path: Path,
+    source: QuotaSource,
+    text: str | None,
+) -> None:
+    if text is not None:
+        (tmp_path / "memory.stat").write_text(text)
+    with open_probe(group_quota(tmp_path, source)) as probe:
+        assert probe.read().usage_source in {"pss", "rss"}
+        assert probe.read().quota_source == source
+
+
+def test_a_quota_that_no_group_has_set_is_measured_on_the_process_tree() -> None:
+    with open_probe(Quota(bytes=1 << 40, source=QuotaSource.SETTING)) as probe:
+        assert 0 < probe.used_bytes() < 2 * own_rss_bytes()
+
+
+def test_growth_of_the_process_is_seen_at_once() -> None:
+    with open_probe(Quota(bytes=1 << 40, source=QuotaSource.HOST)) as probe:
+        before_bytes = probe.used_bytes()
+        ballast = os.urandom(16 * MIB)
+        assert probe.used_bytes() - before_bytes > 15 * MIB
+        assert len(ballast) == 16 * MIB
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    code = "import sys; x = b'x' * (32 << 20); print(len(x), flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.communicate()
+
+
+async def test_children_count_from_the_next_correction_on(
+    child: subprocess.Popen[bytes],
+) -> None:
+    with open_probe(Quota(bytes=1 << 40, source=QuotaSource.HOST)) as probe:
+        with_child_bytes = probe.used_bytes()
+        child.communicate()
+        await probe.correct()
+        assert with_child_bytes - probe.used_bytes() > 30 * MIB
+
+
+def test_a_system_without_proc_is_measured_all_the_same(tmp_path: Path) -> None:
+    source = TreeUsage(tmp_path)
+    assert source.read() > MIB
+    source.close()
+
+
+def test_rss_alone_is_named_as_such() -> None:
+    source = TreeUsage()
+    source.name = "rss"
+    assert source.degraded == ("usage_is_rss",)
+    source.close()
+
+
+def test_the_tree_is_at_least_a_good_part_of_this_process() -> None:
+    assert own_rss_bytes() / 2 < tree_bytes()
+
+
+def test_the_host_has_memory_and_not_less_than_is_free() -> None:
+    host = read_host()
+    assert 0 < host.free_bytes <= host.total_bytes
+
+
+def test_a_kept_file_is_read_anew_each_time(tmp_path: Path) -> None:
+    path = tmp_path / "figure"
+    path.write_text("1")
+    with KeptFile(path) as file:
+        assert file.read() == b"1"
+        path.write_text("2")
+        assert file.read() == b"2"
+
+
+def test_a_kept_file_whose_descriptor_went_bad_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "figure"
+    path.write_text("1")
+    with KeptFile(path) as file:
+        os.close(file._descriptor)
+        assert file.read() == b"1"
+
+
+def test_a_kept_file_may_be_closed_twice(tmp_path: Path) -> None:
+    path = tmp_path / "figure"
+    path.write_text("1")
+    file = KeptFile(path)
+    file.close()
+    file.close()
+    with pytest.raises(FileNotFoundError):
+        KeptFile(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "number"),
+    [
+        (b"anon ", b"anon 5\nfile 6\n", 5),
+        (b"anon ", b"inactive_anon 4\nanon 5\n", 5),
+        (b"anon ", b"inactive_anon 4\n", None),
+        (b"VmRSS:", b"Name:\tpython\nVmRSS:\t   1234 kB\n", 1234),
+        (b"x ", b"", None),
+    ],
+)
+def test_numbers_are_found_by_the_whole_name_of_their_line(
+    label: bytes,
+    text: bytes,
+    number: int | None,
+) -> None:
+    assert number_after(label, text) == number
+
+
+def test_the_heap_is_read_once_a_second_however_often_it_is_asked_for() -> None:
+    clock = FakeClock()
+    probe = HeapProbe(clock)
+    first = probe.read()
+    clock.seconds += 0.9
+    assert probe.read() is first
+    clock.seconds += 0.2
+    assert probe.read() is not first
+
+
+class SlowClock(FakeClock):
+    """Each look at it takes 20 ms, as if reading the heap did."""
+
+    def monotonic(self) -> float:
+        self.seconds += 0.02
+        return self.seconds
+
+
+def test_a_heap_that_is_slow_to_read_is_read_less_often() -> None:
+    clock = SlowClock()
+    probe = HeapProbe(clock)
+    first = probe.read()
+    clock.seconds += 9
+    assert probe.read() is first
+    clock.seconds += 2
+    assert probe.read() is not first
+
+
+def test_the_heap_of_this_process_is_plausible() -> None:
+    reading = HeapProbe(FakeClock()).read()
+    assert 0 < reading.used_bytes <= reading.total_bytes
+    assert reading.rss_bytes > MIB
+
+
+@pytest.mark.skipif(malloc() is None or pymalloc() is None, reason="an allocator does not tell")
+def test_what_is_taken_from_either_allocator_is_in_use() -> None:
+    probe = HeapProbe(FakeClock())
+    before = probe._measure()
+    large = os.urandom(8 * MIB)
+    many = [(number,) for number in range(100_000)]
+    after = probe._measure()
+    assert after.is_exact
+    wanted = len(large) + len(many) * 48
+    assert after.used_bytes - before.used_bytes > 0.9 * wanted
+
+
+def test_a_heap_without_proc_is_its_rss(tmp_path: Path) -> None:
+    reading = HeapProbe(FakeClock(), root=tmp_path).read()
+    assert reading.rss_bytes > MIB
+
+
+def test_what_a_trim_gave_back_is_no_longer_held() -> None:
+    reading = heap_reading(900, 500, Allocator(700, 300), Allocator(100, 80))
+    assert reading == HeapReading(rss_bytes=900, total_bytes=500, used_bytes=380, is_exact=True)
+
+
+def test_what_is_in_use_is_held_even_if_it_was_never_touched() -> None:
+    reading = heap_reading(900, 200, Allocator(700, 300), Allocator(100, 80))
+    assert (reading.total_bytes, reading.used_bytes) == (380, 380)
+
+
+@pytest.mark.parametrize(
+    ("malloc_state", "pymalloc_state"),
+    [(None, Allocator(1, 1)), (Allocator(1, 1), None), (None, None)],
+)
+def test_with_an_allocator_unknown_nothing_is_said_to_be_free(
+    malloc_state: Allocator | None,
+    pymalloc_state: Allocator | None,
+) -> None:
+    reading = heap_reading(900, 500, malloc_state, pymalloc_state)
+    assert reading == HeapReading(rss_bytes=900, total_bytes=500, used_bytes=500, is_exact=False)
+
+
+def test_the_interpreters_statistics_are_understood() -> None:
+    text = (
+        b"4 arenas * 1048576 bytes/arena     =            4,194,304\n\n"
+        b"# bytes in allocated blocks        =            3,144,112\n"
+    )
+    assert parse_pymalloc(text) == Allocator(4 * MIB, 3_144_112)
+
+
+@pytest.mark.parametrize("text", [b"", b"# bytes in allocated blocks = 3\n", b"no arenas"])
+def test_statistics_of_another_allocator_are_unknown(text: bytes) -> None:
+    assert parse_pymalloc(text) is None
+
+
+class FullLibrary:
+    """A C library without mallinfo2 and with no memory left for a stream."""
+
+    class Opener:
+        def __call__(self, *_: object) -> None:
+            return None
+
+    fmemopen = Opener()
+
+
+def test_a_c_library_that_does_not_tell_leaves_the_allocators_unknown() -> None:
+    assert malloc(FullLibrary()) is None
+    assert pymalloc(FullLibrary()) is None
+    assert pymalloc(object()) is None
+
+
+def test_a_process_that_has_ended_uses_nothing() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        ended = psutil.Process(process.pid)
+        process.wait()
+    assert machine._process_bytes(ended) == 0
+
+
+def test_reading_the_heap_costs_no_memory() -> None:
+    probe = HeapProbe(FakeClock())
+    probe._measure()
+    before_bytes = own_rss_bytes()
+    for _ in range(1_000):
+        probe._measure()
+    assert own_rss_bytes() - before_bytes < MIB
+
+
+def test_only_one_module_imports_psutil() -> None:
+    package = Path(usage.__file__).parent
+    sources = {path.name: path.read_text() for path in package.glob("*.py")}
+    assert [name for name, text in sources.items() if re.search(r"import psutil", text)] == [
+        "machine.py"
+    ]
