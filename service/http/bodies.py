@@ -95,9 +95,7 @@ def parse_batch(body: bytes, limits: Limits) -> StateWrite:
             deletes.append(key)
         else:
             sets[key] = _batch_value(raw, pointer, limits)
-    return StateWrite(
-        sets=sets, deletes=tuple(deletes), gets=gets, change=parse_settings(members)
-    )
+    return StateWrite(sets=sets, deletes=tuple(deletes), gets=gets, change=parse_settings(members))
 
 
 def check_json_value(data: bytes, pointer: str, limits: Limits) -> None:
@@ -182,7 +180,9 @@ def _check_count(messages: list[bytes], pointer: str, limit: int) -> None:
         raise BadInput("There are no messages.", Fault(pointer, "must have at least 1"))
     if len(messages) > limit:
         reason = f"has {len(messages)}"
-        raise TooLarge(f"More than {limit} messages in a call.", Fault(pointer, reason), limit=limit)
+        raise TooLarge(
+            f"More than {limit} messages in a call.", Fault(pointer, reason), limit=limit
+        )
 
 
 def _check_message(message: bytes, pointer: str, limits: Limits) -> None:
@@ -196,7 +196,9 @@ def _keys(raw: bytes, pointer: str) -> tuple[StateKey, ...]:
     try:
         names = _texts.decode(raw)
     except msgspec.MsgspecError:
-        raise BadInput("get is no list of keys.", Fault(pointer, "must be a list of text")) from None
+        raise BadInput(
+            "get is no list of keys.", Fault(pointer, "must be a list of text")
+        ) from None
     checked = [state_key(name, f"{pointer}/{index}") for index, name in enumerate(names)]
     return tuple(dict.fromkeys(checked))
 

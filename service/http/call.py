@@ -101,7 +101,9 @@ class Call:
         """Read a body that has to be JSON. Raises UnsupportedMediaType, TooLarge, BadInput."""
         media_type = self.media_type()
         if media_type and not is_json(media_type):
-            raise UnsupportedMediaType("This route reads JSON: send Content-Type: application/json.")
+            raise UnsupportedMediaType(
+                "This route reads JSON: send Content-Type: application/json."
+            )
         return await self.body(self.state["limits"].max_body_bytes)
 
     async def body(self, most_bytes: int) -> bytes:

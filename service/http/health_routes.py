@@ -44,6 +44,4 @@ async def root(_: Request[State]) -> Response:
 
 
 def _status(word: str, code: int) -> Response:
-    return Response(
-        orjson.dumps({"status": word}), code, {"Cache-Control": "no-store"}, JSON_TYPE
-    )
+    return Response(orjson.dumps({"status": word}), code, {"Cache-Control": "no-store"}, JSON_TYPE)

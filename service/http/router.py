@@ -140,9 +140,7 @@ def _check_headers(request: Request[State], limits: Limits) -> None:
         raise HeadersTooLarge("The headers are too large.", limit=limits.max_header_bytes)
 
 
-async def _send(
-    response: Response, request: Request[State], request_id: str, send: Send
-) -> None:
+async def _send(response: Response, request: Request[State], request_id: str, send: Send) -> None:
     response.headers["X-Request-Id"] = request_id
     if request.scope["raw_path"].startswith(API_PREFIX):
         response.headers["Cache-Control"] = "no-store"

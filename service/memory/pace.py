@@ -8,8 +8,8 @@ MIN_PAUSE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 30.0
 # A run that brings less than this part of what was asked has brought nothing.
 MIN_GAIN = 0.01
-# Growth by this part of the quota is answered without waiting for the longer pauses to end.
-MIN_GROWTH = 0.01
+# Growth by this part of the quota since the last run is answered at once: a burst waits for nobody.
+MIN_GROWTH = 0.05
 
 WINDOW_SECONDS = 10.0
 MIN_SPAN_SECONDS = 1.0
@@ -17,7 +17,7 @@ HORIZON_SECONDS = 3_600.0
 
 
 class Pace:
-    """Lets a cleanup run at most once a second, and less and less often when it brings nothing."""
+    """Lets a cleanup run once a second, ever less often when it brings nothing, at once on growth."""
 
     def __init__(self) -> None:
         self._ran_at: float | None = None
@@ -30,8 +30,7 @@ class Pace:
             return True
         grown_bytes = reading.used_bytes - self._used_bytes
         has_grown = grown_bytes >= MIN_GROWTH * reading.quota_bytes
-        pause_seconds = MIN_PAUSE_SECONDS if has_grown else self._pause_seconds
-        return now - self._ran_at >= pause_seconds
+        return has_grown or now - self._ran_at >= self._pause_seconds
 
     def record(self, now: float, *, asked_bytes: int, freed_bytes: int, used_bytes: int) -> None:
         """Note a run that ended at `now` and left `used_bytes` in use."""

@@ -137,7 +137,9 @@ class RedisStore:
             raise self._too_large(b"bytes")
         if reply[0] == b"absent":
             nothing: dict[StateKey, StoredValue | None] = dict.fromkeys(write.gets)
-            return Written(session=None, now_ms=0, changed=False, added=0, deleted=0, values=nothing)
+            return Written(
+                session=None, now_ms=0, changed=False, added=0, deleted=0, values=nothing
+            )
         added, deleted, values = reply[_FIXED:]
         session, _ = _session(ref, reply)
         return Written(
@@ -204,5 +206,3 @@ def _values(
 
 def _key(name: bytes) -> StateKey:
     return StateKey(name.decode())
-
-

@@ -144,7 +144,7 @@ def test_a_trim_gives_back_what_a_free_does_not(report: Report) -> None:
 def test_a_governor_keeps_a_growing_process_alive(groups: tuple[Path, Path]) -> None:
     done = start_child(groups[1], "grow-governed")
     assert done.returncode == 0, done.stderr.decode()
-    assert json.loads(done.stdout)["peak"] < QUOTA_BYTES
+    assert json.loads(done.stdout)["peak"] < 0.9 * QUOTA_BYTES
     assert json.loads(done.stdout)["held"] > QUOTA_BYTES / 3
 
 
