@@ -40,7 +40,7 @@ def main() -> int:
     try:
         settings = load_settings(os.environ)
     except SettingsError as error:
-        print(f"Ballast cannot start: {error}", file=sys.stderr)
+        sys.stderr.write(f"Ballast cannot start: {error}\n")
         return 2
     _tell(settings)
     stopping = Stopping()

@@ -158,7 +158,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Messages of a window; first_seq and last_seq are the oldest and newest that the session has."""
+    """Messages of a window; first_seq and last_seq are the oldest and newest of the session."""
 
     messages: tuple[Message, ...] = ()
     first_seq: int | None = None

@@ -4,7 +4,7 @@ An entry answers a reading completely or not at all; it never says "absent" with
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from service.codec import add_revision, pack_message, pack_value, unpack_message, unpack_value
 from service.hot.packed_log import PackedLog
@@ -38,8 +38,8 @@ class Entry:
     redis_offset_ms: float
     first_seq: int | None = None
     last_seq: int | None = None
-    log: PackedLog = PackedLog()
-    state: PackedMap = PackedMap()
+    log: PackedLog = field(default_factory=PackedLog)
+    state: PackedMap = field(default_factory=PackedMap)
 
     @classmethod
     def of(cls, session: Session, redis_now_ms: int, now: float) -> "Entry":
@@ -157,13 +157,11 @@ class Entry:
         )
 
     def _values(self, reading: Reading) -> Mapping[StateKey, StoredValue | None] | None:
-        match reading.state:
-            case StatePart.NONE:
-                return {}
-            case StatePart.SOME:
-                known = self.state.get(tuple(key.encode() for key in reading.keys))
-            case StatePart.ALL | StatePart.NAMES:
-                known = self.state.all()
+        if reading.state is StatePart.NONE:
+            return {}
+        is_some = reading.state is StatePart.SOME
+        keys = tuple(key.encode() for key in reading.keys)
+        known = self.state.get(keys) if is_some else self.state.all()
         if known is None:
             return None
         return {

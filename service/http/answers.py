@@ -1,4 +1,4 @@
-"""Answers: the model as JSON, stored bytes spliced in as they are, and the headers that tell of it."""
+"""Answers: the model as JSON, stored bytes spliced in as they are, and headers that tell of it."""
 
 import base64
 from collections.abc import Mapping

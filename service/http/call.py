@@ -30,7 +30,7 @@ _STALE_IF_ERROR = re.compile(r"stale-if-error=\"?([0-9]{1,9})\"?")
 
 @dataclass(slots=True)
 class Call:
-    """A request of an authenticated caller; `segments` are the raw ones that the route leaves open."""
+    """A request of an authenticated caller; `segments` are the raw names in its path."""
 
     request: Request[State]
     principal: Principal

@@ -51,7 +51,8 @@ def _members(error: ServiceError) -> dict[str, Any]:
             return {"etag": etag}
         case Unavailable(outcome=outcome):
             return {"outcome": outcome}
-    return {}
+        case _:
+            return {}
 
 
 def _errors(faults: tuple[Fault, ...]) -> list[dict[str, str]]:
@@ -68,4 +69,5 @@ def _headers(error: ServiceError) -> dict[str, str]:
             return {"Retry-After": str(seconds)}
         case PreconditionFailed(etag=str(etag)):
             return {"ETag": etag}
-    return {}
+        case _:
+            return {}

@@ -78,7 +78,7 @@ class Router(BaseRoute):
             response = problem_response(error, request_id)
         except ClientDisconnect:
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 # a defect must not become a bare 500
             _log.exception("Request %s failed by a defect of the service.", request_id)
             response = problem_response(Internal("This is a defect, and it is logged."), request_id)
         await _send(response, request, request_id, send)

@@ -17,7 +17,7 @@ HORIZON_SECONDS = 3_600.0
 
 
 class Pace:
-    """Lets a cleanup run once a second, ever less often when it brings nothing, at once on growth."""
+    """Lets a cleanup run once a second: less often when it brings nothing, at once on growth."""
 
     def __init__(self) -> None:
         self._ran_at: float | None = None

@@ -4,6 +4,7 @@ The words name no host, port or secret: they are shown on /health and to clients
 """
 
 import asyncio
+import socket
 import ssl
 from dataclasses import dataclass
 
@@ -11,7 +12,6 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     NoPermissionError,
-    RedisError,
     ResponseError,
 )
 
@@ -29,6 +29,24 @@ _REFUSALS = {
     "max number of clients": "Redis has no free connection: its client limit is reached",
     "max clients": "Redis has no free connection: its client limit is reached",
     "Protected mode": "Redis is in protected mode: set a password or bind it to loopback",
+}
+_REPLIES: dict[type[Exception], str] = {
+    BusyLoadingError: "Redis is loading its data",
+    AuthenticationError: "Redis refused the password or user",
+    NoPermissionError: "this Redis user may not run scripts or commands that the service needs",
+    ResponseError: "Redis answered with an error",
+}
+_CAUSES: dict[type[BaseException], str] = {
+    ssl.SSLCertVerificationError: (
+        "the TLS certificate of Redis is not trusted: set REDIS_TLS_CA, or REDIS_TLS_VERIFY=off"
+    ),
+    ssl.SSLError: "no TLS with this Redis: check redis:// against rediss:// in REDIS_URL",
+    ConnectionRefusedError: "connection refused",
+    TimeoutError: "timed out",
+    ConnectionResetError: "connection lost",
+    BrokenPipeError: "connection lost",
+    asyncio.IncompleteReadError: "connection lost",
+    socket.gaierror: "its host name cannot be found",
 }
 FULL = _REFUSALS["OOM command not allowed"]
 
@@ -64,7 +82,7 @@ def translate(error: Exception, *, was_sent: bool) -> RedisFailure:
         was_sent=was_sent,
         was_refused=is_reply,
         is_passing=not isinstance(error, ResponseError | AuthenticationError)
-        and _certificate_error(error) is None,
+        and not any(isinstance(cause, ssl.SSLError) for cause in _chain(error)),
     )
 
 
@@ -72,42 +90,19 @@ def _words(error: Exception) -> str:
     for text, words in _REFUSALS.items():
         if text in str(error):
             return words
-    match error:
-        case BusyLoadingError():
-            return "Redis is loading its data"
-        case AuthenticationError():
-            return "Redis refused the password or user"
-        case NoPermissionError():
-            return "this Redis user may not run scripts or commands that the service needs"
-        case ResponseError():
-            return "Redis answered with an error"
+    for kind, words in _REPLIES.items():
+        if isinstance(error, kind):
+            return words
     return _connection_words(error)
 
 
-def _connection_words(error: BaseException) -> str:
-    certificate = _certificate_error(error)
-    if certificate is not None:
-        return (
-            "the TLS certificate of Redis is not trusted: set REDIS_TLS_CA, or REDIS_TLS_VERIFY=off"
-        )
-    for cause in _chain(error):
-        match cause:
-            case ssl.SSLError():
-                return "no TLS with this Redis: check redis:// against rediss:// in REDIS_URL"
-            case ConnectionRefusedError():
-                return "connection refused"
-            case TimeoutError() | asyncio.TimeoutError():
-                return "timed out"
-            case ConnectionResetError() | BrokenPipeError() | asyncio.IncompleteReadError():
-                return "connection lost"
-            case OSError(errno=None):
-                return "its host name cannot be found"
-    return "connection lost" if isinstance(error, RedisError) else "connection failed"
-
-
-def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
-    certificates = (e for e in _chain(error) if isinstance(e, ssl.SSLCertVerificationError))
-    return next(certificates, None)
+def _connection_words(error: Exception) -> str:
+    """Return the words of the innermost cause that is known."""
+    for cause in reversed(_chain(error)):
+        for kind, words in _CAUSES.items():
+            if isinstance(cause, kind):
+                return words
+    return "connection lost"
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

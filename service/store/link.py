@@ -69,7 +69,7 @@ class Link:
                 return await _ask(connection, "EVAL", script.source, len(keys), *keys, *args)
 
         call = _Call(run_on, is_repeatable=not script.writes)
-        return cast(Reply, await self._complete(call))
+        return cast("Reply", await self._complete(call))
 
     async def command(self, *args: Argument) -> object:
         """Run one plain command that may be repeated. Raises ServiceError."""
@@ -161,7 +161,7 @@ async def _ensure_connected(connection: AbstractConnection) -> None:
     """Connect, or connect anew if the server has closed an idle connection meanwhile."""
     if connection.is_connected and await connection.can_read():
         await connection.disconnect(nowait=True)
-    await connection.connect()
+    await connection.connect()  # type: ignore[no-untyped-call] # redis-py has it bare
 
 
 def _connection_factory(target: RedisTarget) -> Callable[[], AbstractConnection] | None:
@@ -179,7 +179,7 @@ def _connection_factory(target: RedisTarget) -> Callable[[], AbstractConnection]
         options |= _tls_options(target)
     try:
         pool = ConnectionPool.from_url(target.url, **options)
-        pool.make_connection()
+        pool.make_connection()  # type: ignore[no-untyped-call] # the same
     except (ValueError, TypeError):
         return None
     return pool.make_connection

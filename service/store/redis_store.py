@@ -28,7 +28,6 @@ from service.model import (
     StateWrite,
     StoredValue,
     View,
-    Window,
     Written,
 )
 from service.store.arguments import Defaults, mutation_arguments, reading_arguments

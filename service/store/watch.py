@@ -55,7 +55,7 @@ class Watch:
             _log.info("Connected to Redis.")
         self._failures = 0
         latency_ms = (self._clock.monotonic() - started) * 1000
-        self._status = replace(self._nothing, connected=True, latency_ms=latency_ms, **_facts(info))
+        self._status = replace(_facts(self._nothing, info), connected=True, latency_ms=latency_ms)
 
     def _pause_seconds(self) -> float:
         if self._failures == 0:
@@ -70,15 +70,16 @@ def _parse_info(reply: object) -> dict[str, str]:
     return {name: value for name, colon, value in pairs if colon}
 
 
-def _facts(info: Mapping[str, str]) -> dict[str, int | str | None]:
-    """Return the fields of StoreStatus that INFO tells; None where a server hides one."""
-    return {
-        "used_memory_bytes": _number(info, "used_memory"),
-        "max_memory_bytes": _number(info, "maxmemory") or None,
-        "policy": info.get("maxmemory_policy"),
-        "persistence": _persistence(info),
-        "clients": _number(info, "connected_clients"),
-    }
+def _facts(status: StoreStatus, info: Mapping[str, str]) -> StoreStatus:
+    """Return a status with what INFO tells; None where a server hides it."""
+    return replace(
+        status,
+        used_memory_bytes=_number(info, "used_memory"),
+        max_memory_bytes=_number(info, "maxmemory") or None,
+        policy=info.get("maxmemory_policy"),
+        persistence=_persistence(info),
+        clients=_number(info, "connected_clients"),
+    )
 
 
 def _persistence(info: Mapping[str, str]) -> str | None:
