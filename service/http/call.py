@@ -93,6 +93,15 @@ class Call:
             stale_if_error_seconds=float(stale.group(1)) if stale else None,
         )
 
+    def refuse_idempotency_key(self) -> None:
+        """Raise BadInput for a key that is not remembered yet: a silent no would cost messages."""
+        if "idempotency-key" in self.request.headers:
+            raise BadInput(
+                "Idempotency-Key is not supported yet: use dedupe, or If-Match.",
+                Fault("/headers/idempotency-key", "not supported"),
+                code="idempotency_not_supported",
+            )
+
     def media_type(self) -> str:
         """Return the content type exactly as it was sent, "" if there is none."""
         return self.request.headers.get("content-type", "").strip()

@@ -30,6 +30,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 async def append_messages(call: Call) -> Response:
     """Append messages in order; creates the session."""
     call.query()
+    call.refuse_idempotency_key()
     append, identities = parse_append(await call.json_body(), call.state["limits"])
     done = await call.state["sessions"].append(call.ref, append, call.conditions())
     document = {

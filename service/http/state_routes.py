@@ -81,6 +81,7 @@ async def delete_value(call: Call) -> Response:
 async def batch_state(call: Call) -> Response:
     """Set and delete, then get, in one step; a batch that only gets is a read."""
     call.query()
+    call.refuse_idempotency_key()
     write = parse_batch(await call.json_body(), call.state["limits"])
     if not write.sets and not write.deletes and write.change == SettingsChange():
         return await _read_batch(call, write.gets)
