@@ -36,12 +36,16 @@ def json_response(
 
 def session_headers(session: Session, now_ms: int, etag: ETag | None = None) -> dict[str, str]:
     """Return what every answer about a session tells of it; `etag` if it is not the session's."""
-    headers = {"ETag": str(etag or session.etag)}
+    return {"ETag": str(etag or session.etag)} | expiry_headers(session, now_ms)
+
+
+def expiry_headers(session: Session, now_ms: int) -> dict[str, str]:
+    """Return when a session ends, and in how many seconds, rounded up; nothing for never."""
     ends = session.expires_at_ms
-    if ends is not None:
-        headers["Session-Expires"] = timestamp(ends)
-        headers["Session-TTL"] = str(max(0, -((now_ms - ends) // 1000)))
-    return headers
+    if ends is None:
+        return {}
+    left = max(0, -((now_ms - ends) // 1000))
+    return {"Session-Expires": timestamp(ends), "Session-TTL": str(left)}
 
 
 def view_headers(view: View, etag: ETag | None = None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Collection
 from decimal import Decimal
 from typing import TypeVar
@@ -23,6 +24,8 @@ T = TypeVar("T")
 Members = dict[str, bytes]
 
 _STEP = Decimal("0.001")
+_LINE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_MOST_FAULTS = 50  # of a kind that a body could have a million times
 
 _decimal = msgspec.json.Decoder(Decimal)
 _integer = msgspec.json.Decoder(int)
@@ -37,7 +40,7 @@ def parse_members(body: bytes, known: Collection[str]) -> Members:
     unknown = [name for name in members if name not in known]
     if unknown:
         reason = f"known are: {', '.join(known)}"
-        faults = (Fault(f"/{escaped(name)}", reason) for name in unknown)
+        faults = (Fault(f"/{escaped(name)}", reason) for name in unknown[:_MOST_FAULTS])
         raise BadInput("A member is not known here.", *faults)
     return members
 
@@ -114,9 +117,12 @@ def check_size(data: bytes, pointer: str, limit: int) -> None:
 
 
 def check_media_type(media_type: str, pointer: str) -> None:
-    """Raise BadInput if a content type cannot be kept and returned as it is."""
-    if len(media_type) > MOST_MEDIA_TYPE_BYTES or not media_type.isascii():
-        reason = f"must be at most {MOST_MEDIA_TYPE_BYTES} bytes of ASCII"
+    """Raise BadInput if a content type cannot be kept and returned as it is.
+
+    It becomes a line of a header: an end of line in it would let its sender write more of them.
+    """
+    if len(media_type) > MOST_MEDIA_TYPE_BYTES or not _LINE.fullmatch(media_type):
+        reason = f"must be 1 to {MOST_MEDIA_TYPE_BYTES} bytes of ASCII without control characters"
         raise BadInput("The content type cannot be kept.", Fault(pointer, reason))
 
 
@@ -142,8 +148,9 @@ def _milliseconds(raw: bytes, pointer: str) -> int:
         seconds = _decimal.decode(raw)
     except msgspec.MsgspecError:
         raise BadInput("Not a number of seconds.", fault) from None
-    # The range first: scaling 1e999999 would be a number of a million digits.
-    if not 0 < seconds <= MOST_SECONDS or seconds % _STEP:
+    # The range first: scaling 1e999999 would be a number of a million digits, and the remainder
+    # of 1e-999999999 is rounded to 0, which means never.
+    if not _STEP <= seconds <= MOST_SECONDS or seconds % _STEP:
         raise BadInput("A number of seconds is out of range.", fault)
     return int(seconds / _STEP)
 

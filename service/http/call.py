@@ -17,7 +17,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.http.auth import Principal, Scope
-from service.http.names import session_id, state_key_in_path
+from service.http.names import escaped, session_id, state_key_in_path
 from service.http.state import State
 from service.model import ANY, JSON_TYPE, Conditions, SessionRef, StateKey
 from service.sessions import Freshness
@@ -66,7 +66,7 @@ class Call:
             if name not in known:
                 raise BadInput(
                     "A query parameter is not known here.",
-                    Fault(f"/query/{name}", f"known are: {', '.join(known) or 'none'}"),
+                    Fault(f"/query/{escaped(name)}", f"known are: {', '.join(known) or 'none'}"),
                 )
             if name in found:
                 raise BadInput(
@@ -84,7 +84,7 @@ class Call:
 
     def freshness(self) -> Freshness:
         """Parse the Cache-Control of the request (RFC 9111, 5.2.1)."""
-        directives = self.request.headers.get("cache-control", "").lower()
+        directives = ",".join(self.request.headers.getlist("cache-control")).lower()
         if not directives:
             return Freshness()
         stale = _STALE_IF_ERROR.search(directives)
@@ -186,4 +186,9 @@ def _tags(request: Request[State], name: str, *, weak_too: bool) -> tuple[str, .
     if not matches or not all(matches):
         reason = 'must be * or a list of quoted entity-tags: "abc-1"'
         raise BadInput("A condition cannot be read.", Fault(f"/headers/{name}", reason))
-    return tuple(match[2] for match in matches if match and (weak_too or not match[1]))
+    # The entity-tag "*" is none of ours, and not the bare * that means any.
+    return tuple(
+        match[2]
+        for match in matches
+        if match and match[2] != ANY and (weak_too or not match[1])
+    )

@@ -31,12 +31,12 @@ def session_not_found() -> NotFound:
 async def read_session(call: Call) -> Response:
     """Answer GET and HEAD of a session, with its contents if they are to be included."""
     query = call.query("include", *WINDOW_PARAMETERS)
-    reading = _parse_reading(query)
+    reading, conditions = _parse_reading(query), call.conditions()
     view = await call.state["sessions"].read(call.ref, reading, call.freshness())
     if view is None:
         raise session_not_found()
     headers = view_headers(view)
-    if check_read_conditions(call.conditions(), view.session.etag):
+    if check_read_conditions(conditions, view.session.etag):
         return not_modified(headers)
     document = session_document(view.session)
     if reading.state is StatePart.ALL:

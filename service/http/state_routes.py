@@ -2,10 +2,11 @@
 
 from starlette.responses import Response
 
-from service.errors import BadInput, Fault, NotFound, TooLarge
+from service.errors import BadInput, Fault, NotFound, PreconditionFailed, TooLarge
 from service.http.answers import (
     DURABILITY,
     check_read_conditions,
+    expiry_headers,
     json_response,
     not_modified,
     session_headers,
@@ -42,7 +43,7 @@ MOST_LIMIT = 1_000
 async def read_value(call: Call) -> Response:
     """Answer one value exactly as it was sent."""
     call.query()
-    key = call.key
+    key, conditions = call.key, call.conditions()
     reading = Reading(state=StatePart.SOME, keys=(key,))
     view = await call.state["sessions"].read(call.ref, reading, call.freshness())
     if view is None:
@@ -52,7 +53,7 @@ async def read_value(call: Call) -> Response:
         raise NotFound("There is no such state key.", code="key_not_found")
     etag = ETag(gen=view.session.etag.gen, rev=stored.rev)
     headers = view_headers(view, etag)
-    if check_read_conditions(call.conditions(), etag):
+    if check_read_conditions(conditions, etag):
         return not_modified(headers)
     # Not media_type=: Starlette would add a charset to text.
     headers |= {"Content-Type": stored.value.media_type, "X-Content-Type-Options": "nosniff"}
@@ -74,8 +75,9 @@ async def delete_value(call: Call) -> Response:
     """Delete one value, if it is there."""
     call.query()
     write = StateWrite(deletes=(call.key,), own_key=call.key)
-    await call.state["sessions"].write_state(call.ref, write, call.conditions())
-    return Response(status_code=204, headers=DURABILITY)
+    done = await call.state["sessions"].write_state(call.ref, write, call.conditions())
+    expiry = expiry_headers(done.session, done.now_ms) if done.session else {}
+    return Response(status_code=204, headers=expiry | DURABILITY)
 
 
 async def batch_state(call: Call) -> Response:
@@ -100,12 +102,12 @@ async def list_state(call: Call) -> Response:
     limit = min(MOST_LIMIT, whole(query, "limit", 1)) if "limit" in query else DEFAULT_LIMIT
     has_values = _parse_switch(query.get("values", "false"))
     member = "values" if has_values else "keys"
-    reading = Reading(state=StatePart.NAMES)
+    reading, conditions = Reading(state=StatePart.NAMES), call.conditions()
     view = await call.state["sessions"].read(call.ref, reading, call.freshness())
     if view is None:
         return json_response({member: {} if has_values else [], "next": None})
     headers = view_headers(view)
-    if check_read_conditions(call.conditions(), view.session.etag):
+    if check_read_conditions(conditions, view.session.etag):
         return not_modified(headers)
     keys, has_more = _page(view.names, query, limit)
     if not has_values:
@@ -130,12 +132,14 @@ async def _list_values(
 
 
 async def _read_batch(call: Call, keys: tuple[StateKey, ...]) -> Response:
-    reading = Reading(state=StatePart.SOME, keys=keys)
+    reading, conditions = Reading(state=StatePart.SOME, keys=keys), call.conditions()
     view = await call.state["sessions"].read(call.ref, reading, call.freshness())
     if view is None:
         return json_response({"values": dict.fromkeys(keys), "deleted": 0, "etag": None})
-    check_read_conditions(call.conditions(), view.session.etag)
     etag = str(view.session.etag)
+    if check_read_conditions(conditions, view.session.etag):
+        # A POST has no 304 (RFC 9110, 13.1.2).
+        raise PreconditionFailed("The condition does not hold.", etag=etag)
     document = {"values": values_document(view.values), "deleted": 0, "etag": etag}
     return json_response(document, view_headers(view))
 

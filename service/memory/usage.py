@@ -6,6 +6,7 @@ page cache of a written file does not count), else PSS + swap of the process tre
 
 import asyncio
 import contextlib
+import os
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -107,6 +108,51 @@ class Cgroup2Usage:
         self._stack.close()
 
 
+class FreshUsage:
+    """A group's figures, carried on by our own growth while the kernel leaves them as they were.
+
+    `memory.stat` is summed up lazily: seen on kernel 6.18, it stood still for 1.6 s while the group
+    grew by 114 MB, and the governor slept through an OOM kill. Our own anonymous pages (statm, 1 us)
+    are always up to date. Of other processes, and of swap, the file remains the only witness.
+    """
+
+    def __init__(self, source: UsageSource, root: Path = Path("/")) -> None:
+        self._source = source
+        self._statm = KeptFile(root / "proc/self/statm")
+        self._page_bytes = os.sysconf("SC_PAGE_SIZE")
+        self._told_bytes = self._own_bytes = 0
+
+    @property
+    def name(self) -> str:
+        """The group's own word."""
+        return self._source.name
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """What the group does not tell."""
+        return self._source.degraded
+
+    def read(self) -> int:
+        """Bytes as the group told them last, plus what we have grown by since then (9 us)."""
+        told_bytes, own_bytes = self._source.read(), self._read_own()
+        if told_bytes != self._told_bytes:
+            self._told_bytes, self._own_bytes = told_bytes, own_bytes
+        return max(0, told_bytes + own_bytes - self._own_bytes)
+
+    def correct(self) -> None:
+        """Nothing here is corrected by looking longer."""
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._statm.close()
+        self._source.close()
+
+    def _read_own(self) -> int:
+        """Resident pages that are not shared with a file: proc(5), fields 2 and 3."""
+        _, resident, shared, _ = self._statm.read().split(None, 3)
+        return (int(resident) - int(shared)) * self._page_bytes
+
+
 class TreeUsage:
     """PSS + swap of the process tree, as our own RSS + swap now plus an offset.
 
@@ -191,7 +237,8 @@ class UsageProbe:
 
 def open_probe(quota: Quota, *, root: Path = Path("/")) -> UsageProbe:
     """Open the best source of usage that there is for `quota`; the caller closes it."""
-    return UsageProbe(_group_usage(quota) or TreeUsage(root), quota)
+    group = _group_usage(quota)
+    return UsageProbe(TreeUsage(root) if group is None else FreshUsage(group, root), quota)
 
 
 def _group_usage(quota: Quota) -> UsageSource | None:

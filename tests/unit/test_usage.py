@@ -31,13 +31,22 @@ V1_STAT = "cache 900\nrss 5\nrss_huge 7\nswap 1\ntotal_cache 9000\ntotal_rss 409
 V2_STAT = "anon 8192\nfile 100000\nkernel 3\ninactive_anon 77\n"
 
 
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A file tree in which this process stands still: 30 pages, 10 of them shared."""
+    statm = tmp_path / "proc/self/statm"
+    statm.parent.mkdir(parents=True)
+    statm.write_text("100 30 10 1 0 50 0\n")
+    return tmp_path
+
+
 def group_quota(group: Path, source: QuotaSource) -> Quota:
     return Quota(bytes=100 * MIB, source=source, group=group)
 
 
-def test_a_v1_group_uses_its_anonymous_memory_and_swap_but_no_cache(tmp_path: Path) -> None:
-    (tmp_path / "memory.stat").write_text(V1_STAT + "total_rss_huge 1\ntotal_swap 1000\n")
-    with open_probe(group_quota(tmp_path, QuotaSource.CGROUP1)) as probe:
+def test_a_v1_group_uses_its_anonymous_memory_and_swap_but_no_cache(root: Path) -> None:
+    (root / "memory.stat").write_text(V1_STAT + "total_rss_huge 1\ntotal_swap 1000\n")
+    with open_probe(group_quota(root, QuotaSource.CGROUP1), root=root) as probe:
         reading = probe.read()
         assert probe.used_bytes() == 4096 + 1000
         assert probe.degraded == ()
@@ -45,36 +54,54 @@ def test_a_v1_group_uses_its_anonymous_memory_and_swap_but_no_cache(tmp_path: Pa
     assert (reading.usage_source, reading.quota_source) == ("cgroup1", "cgroup1")
 
 
-def test_a_v1_group_without_swap_accounting_says_so(tmp_path: Path) -> None:
-    (tmp_path / "memory.stat").write_text(V1_STAT)
-    with open_probe(group_quota(tmp_path, QuotaSource.CGROUP1)) as probe:
+def test_a_v1_group_without_swap_accounting_says_so(root: Path) -> None:
+    (root / "memory.stat").write_text(V1_STAT)
+    with open_probe(group_quota(root, QuotaSource.CGROUP1), root=root) as probe:
         assert probe.used_bytes() == 4096
         assert probe.degraded == ("usage_without_swap",)
 
 
-def test_a_v2_group_uses_its_anonymous_memory_and_swap_but_no_cache(tmp_path: Path) -> None:
-    (tmp_path / "memory.stat").write_text(V2_STAT)
-    (tmp_path / "memory.swap.current").write_text("500\n")
-    with open_probe(group_quota(tmp_path, QuotaSource.CGROUP2)) as probe:
+def test_a_v2_group_uses_its_anonymous_memory_and_swap_but_no_cache(root: Path) -> None:
+    (root / "memory.stat").write_text(V2_STAT)
+    (root / "memory.swap.current").write_text("500\n")
+    with open_probe(group_quota(root, QuotaSource.CGROUP2), root=root) as probe:
         assert probe.read().usage_source == "cgroup2"
         assert probe.used_bytes() == 8192 + 500
         assert probe.degraded == ()
 
 
-def test_a_v2_group_without_swap_accounting_says_so(tmp_path: Path) -> None:
-    (tmp_path / "memory.stat").write_text(V2_STAT)
-    with open_probe(group_quota(tmp_path, QuotaSource.CGROUP2)) as probe:
+def test_a_v2_group_without_swap_accounting_says_so(root: Path) -> None:
+    (root / "memory.stat").write_text(V2_STAT)
+    with open_probe(group_quota(root, QuotaSource.CGROUP2), root=root) as probe:
         assert probe.used_bytes() == 8192
         assert probe.degraded == ("usage_without_swap",)
 
 
-async def test_a_groups_figures_need_no_correction(tmp_path: Path) -> None:
+async def test_a_groups_figures_need_no_correction(root: Path) -> None:
     for source, text in ((QuotaSource.CGROUP1, V1_STAT), (QuotaSource.CGROUP2, V2_STAT)):
-        (tmp_path / "memory.stat").write_text(text)
-        with open_probe(group_quota(tmp_path, source)) as probe:
+        (root / "memory.stat").write_text(text)
+        with open_probe(group_quota(root, source), root=root) as probe:
             before = probe.read()
             await probe.correct()
             assert probe.read() == before
+
+
+@pytest.mark.parametrize("source", [QuotaSource.CGROUP1, QuotaSource.CGROUP2])
+def test_while_the_groups_figures_stand_still_our_own_growth_carries_them_on(
+    root: Path,
+    source: QuotaSource,
+) -> None:
+    stat, statm = root / "memory.stat", root / "proc/self/statm"
+    stat.write_text("anon 50000\ntotal_rss 50000\n")
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    with open_probe(group_quota(root, source), root=root) as probe:
+        assert probe.used_bytes() == 50_000
+        statm.write_text("100 37 10 1 0 50 0\n")
+        assert probe.used_bytes() == 50_000 + 7 * page_bytes
+        statm.write_text("100 40 15 1 0 50 0\n")
+        assert probe.used_bytes() == 50_000 + 5 * page_bytes
+        stat.write_text("anon 90000\ntotal_rss 90000\n")
+        assert probe.used_bytes() == 90_000
 
 
 @pytest.mark.parametrize("source", [QuotaSource.CGROUP1, QuotaSource.CGROUP2])
