@@ -10,7 +10,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from os import kill
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM, Signals
 
 HOST = "127.0.0.1"
 PREFERRED_PORT = 6390
@@ -25,8 +25,9 @@ class EmbeddedValkeyError(Exception):
 class EmbeddedValkey:
     """One server for each data directory, which remembers its port and its process."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, has_aof: bool = True) -> None:
         self._directory = directory
+        self._has_aof = has_aof
         self._port = directory / "port"
         self._pid = directory / "valkey.pid"
         self._log = directory / "valkey.log"
@@ -41,7 +42,7 @@ class EmbeddedValkey:
         if self.is_running():
             return
         self._directory.mkdir(parents=True, exist_ok=True)
-        port = _free_port(_number(self._port) or PREFERRED_PORT)
+        port = free_port(_number(self._port) or PREFERRED_PORT)
         self._port.write_text(str(port))
         process = self._spawn(port)
         deadline = time.monotonic() + WAIT_SECONDS
@@ -52,8 +53,18 @@ class EmbeddedValkey:
 
     def stop(self) -> None:
         """End it; on SIGTERM it writes its log to the disk before it goes."""
+        self._end(SIGTERM)
+
+    def kill(self) -> None:
+        """End it as the OOM killer does."""
+        self._end(SIGKILL)
+
+    def _end(self, number: Signals) -> None:
+        pid = _number(self._pid)
+        if not pid:  # it has ended by itself, and 0 would be everybody in our own group
+            return
         with suppress(ProcessLookupError):
-            kill(_number(self._pid), SIGTERM)
+            kill(pid, number)
         deadline = time.monotonic() + WAIT_SECONDS
         while self.is_running() and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
@@ -72,7 +83,7 @@ class EmbeddedValkey:
             "--bind": HOST,
             "--dir": str(self._directory),
             "--pidfile": str(self._pid),
-            "--appendonly": "yes",
+            "--appendonly": "yes" if self._has_aof else "no",
             "--appendfsync": "everysec",
             "--save": "",
             "--maxmemory-policy": "noeviction",
@@ -102,7 +113,7 @@ def _number(path: Path) -> int:
     return 0
 
 
-def _free_port(preferred: int) -> int:
+def free_port(preferred: int = 0) -> int:
     """Pick the preferred port, or another one if somebody else has it."""
     for port in (preferred, 0):
         with suppress(OSError), socket.socket() as probe:

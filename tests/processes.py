@@ -23,8 +23,11 @@ import httpx
 from tests.servers import HOST, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
+COMMAND = (sys.executable, "-m", "service")
 READY_SECONDS = 20.0
 POLL_SECONDS = 0.01
+
+Document = dict[str, Any]
 
 ORDERLY = (0, -signal.SIGTERM)
 """Exit codes of an end by SIGTERM: the server may pass the signal on to itself at last."""
@@ -53,23 +56,26 @@ class Service:
     log_path: Path
     http: httpx.Client
     process: subprocess.Popen[bytes]
+    last_log: str | None = None
 
     @property
     def log(self) -> str:
         """What it said, in all its lives."""
-        return self.log_path.read_text()
+        return self.log_path.read_text() if self.last_log is None else self.last_log
 
     def lines(self, part: str) -> list[str]:
         """The lines of its log with `part` in them."""
         return [line for line in self.log.splitlines() if part in line]
 
-    def health(self) -> Any:
+    def health(self) -> Document:
         """The document of /health."""
-        return self.http.get("/health").json()
+        document: Document = self.http.get("/health").json()
+        return document
 
-    def redis(self) -> Any:
+    def redis(self) -> Document:
         """What /health says about Redis."""
-        return self.health()["redis"]
+        redis: Document = self.health()["redis"]
+        return redis
 
     def is_answering(self) -> bool:
         """Whether /health answers, well or not."""
@@ -131,6 +137,7 @@ class Service:
     ) -> None:
         self.http.close()
         self.kill()
+        self.last_log = self.log
         self.log_path.unlink()
 
 
@@ -171,9 +178,6 @@ def run_service(**environ: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=READY_SECONDS,
     )
-
-
-COMMAND = (sys.executable, "-m", "service")
 
 
 def _spawn(environ: dict[str, str], log_path: Path) -> subprocess.Popen[bytes]:

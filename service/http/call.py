@@ -188,7 +188,5 @@ def _tags(request: Request[State], name: str, *, weak_too: bool) -> tuple[str, .
         raise BadInput("A condition cannot be read.", Fault(f"/headers/{name}", reason))
     # The entity-tag "*" is none of ours, and not the bare * that means any.
     return tuple(
-        match[2]
-        for match in matches
-        if match and match[2] != ANY and (weak_too or not match[1])
+        match[2] for match in matches if match and match[2] != ANY and (weak_too or not match[1])
     )

@@ -1,4 +1,4 @@
-"""What this process uses of its quota, sampled ten times a second for less than 10 us.
+"""What this process uses of its quota, sampled ten times a second in about 10 us.
 
 In order: the figures of the control group that set the quota (anonymous memory + swap, so that the
 page cache of a written file does not count), else PSS + swap of the process tree, else its RSS.
@@ -111,9 +111,9 @@ class Cgroup2Usage:
 class FreshUsage:
     """A group's figures, carried on by our own growth while the kernel leaves them as they were.
 
-    `memory.stat` is summed up lazily: seen on kernel 6.18, it stood still for 1.6 s while the group
-    grew by 114 MB, and the governor slept through an OOM kill. Our own anonymous pages (statm, 1 us)
-    are always up to date. Of other processes, and of swap, the file remains the only witness.
+    `memory.stat` may lag: on kernel 6.18 it stood still for 1.6 s while the group grew by 114 MB,
+    up to an OOM kill. Our own anonymous pages (statm, 1 us) are up to date. Of other processes and
+    of swap the file is the only witness, and for 2 s it may still count a process that has ended.
     """
 
     def __init__(self, source: UsageSource, root: Path = Path("/")) -> None:
@@ -133,7 +133,7 @@ class FreshUsage:
         return self._source.degraded
 
     def read(self) -> int:
-        """Bytes as the group told them last, plus what we have grown by since then (9 us)."""
+        """Bytes as the group told them last, plus what we have grown by since then (12 us)."""
         told_bytes, own_bytes = self._source.read(), self._read_own()
         if told_bytes != self._told_bytes:
             self._told_bytes, self._own_bytes = told_bytes, own_bytes

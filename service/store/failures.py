@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
     NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
     ResponseError,
 )
 
@@ -30,7 +34,13 @@ _REFUSALS = {
     "max clients": "Redis has no free connection: its client limit is reached",
     "Protected mode": "Redis is in protected mode: set a password or bind it to loopback",
 }
+# redis-py takes the first word off the errors that it knows, as those of scripts on Redis 7 and
+# Valkey are; Redis 6.2 wraps them, and the text above is found.
 _REPLIES: dict[type[Exception], str] = {
+    OutOfMemoryError: _REFUSALS["OOM command not allowed"],
+    ReadOnlyError: _REFUSALS["READONLY"],
+    MasterDownError: _REFUSALS["MASTERDOWN"],
+    ClusterDownError: _REFUSALS["CLUSTERDOWN"],
     BusyLoadingError: "Redis is loading its data",
     AuthenticationError: "Redis refused the password or user",
     NoPermissionError: "this Redis user may not run scripts or commands that the service needs",
@@ -47,8 +57,13 @@ _CAUSES: dict[type[BaseException], str] = {
     BrokenPipeError: "connection lost",
     asyncio.IncompleteReadError: "connection lost",
     socket.gaierror: "its host name cannot be found",
+    UnicodeError: "its host name cannot be found",
 }
 FULL = _REFUSALS["OOM command not allowed"]
+
+# A server that is spoken to in the wrong way mostly says nothing: it hangs, or hangs up.
+_AMBIGUOUS = frozenset({"connection lost", "timed out"})
+_GREETING = " before Redis said a word: is redis:// or rediss:// right in REDIS_URL?"
 
 
 @dataclass(eq=False)
@@ -71,14 +86,16 @@ class RedisFailure(Exception):
             return StoreFull("Redis is full: delete something, or give it more memory.")
         is_known = self.was_refused or not self.was_sent
         outcome = Outcome.NOT_APPLIED if is_known else Outcome.UNKNOWN
-        return Unavailable(f"Redis is not available: {self.words}.", outcome=outcome)
+        end = "" if self.words.endswith("?") else "."
+        return Unavailable(f"Redis is not available: {self.words}{end}", outcome=outcome)
 
 
-def translate(error: Exception, *, was_sent: bool) -> RedisFailure:
-    """Turn what redis-py, ssl or the socket raised into a RedisFailure."""
+def translate(error: Exception, *, was_sent: bool, is_greeting: bool = False) -> RedisFailure:
+    """Turn what redis-py, ssl or the socket raised, maybe while connecting, into a RedisFailure."""
     is_reply = isinstance(error, ResponseError | BusyLoadingError | AuthenticationError)
+    words = _words(error)
     return RedisFailure(
-        words=_words(error),
+        words=words + _GREETING if is_greeting and words in _AMBIGUOUS else words,
         was_sent=was_sent,
         was_refused=is_reply,
         is_passing=not isinstance(error, ResponseError | AuthenticationError)

@@ -106,6 +106,7 @@ class Link:
         raise AssertionError  # pragma: no cover - tenacity returns or raises
 
     async def _attempt(self, call: "_Call") -> object:
+        call.was_sent = False  # an earlier try never left, or was refused
         async with self._places:
             connection = self._take()
             is_clean = False
@@ -115,7 +116,7 @@ class Link:
                 reply = await call.run_on(connection)
                 is_clean = True
             except (RedisError, OSError) as error:
-                failure = call.failed(error)
+                failure = call.failed(error, is_greeting=not call.was_sent)
                 is_clean = failure.was_refused
                 raise failure from error
             finally:
@@ -144,9 +145,10 @@ class _Call:
     is_repeatable: bool = True
     was_sent: bool = False
 
-    def failed(self, error: Exception) -> RedisFailure:
+    def failed(self, error: Exception, *, is_greeting: bool = False) -> RedisFailure:
         # A call that changes nothing, or the same thing twice, is never of unknown outcome.
-        return translate(error, was_sent=self.was_sent and not self.is_repeatable)
+        was_sent = self.was_sent and not self.is_repeatable
+        return translate(error, was_sent=was_sent, is_greeting=is_greeting)
 
     def may_be_repeated(self, error: BaseException) -> bool:
         return isinstance(error, RedisFailure) and error.may_be_repeated
@@ -180,7 +182,8 @@ def _connection_factory(target: RedisTarget) -> Callable[[], AbstractConnection]
     try:
         pool = ConnectionPool.from_url(target.url, **options)
         pool.make_connection()  # type: ignore[no-untyped-call] # the same
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError, RedisError):
+        # An option in the URL that redis-py does not know, or takes for something else.
         return None
     return pool.make_connection
 

@@ -24,6 +24,7 @@ class Watch:
         self._link = link
         self._clock = clock
         self._failures = 0
+        self._told: set[str] = set()
         self._nothing = StoreStatus(
             connected=False, connections_max=connections_max, tls_verified=link.is_tls_verified
         )
@@ -46,16 +47,22 @@ class Watch:
         try:
             info = _parse_info(await self._link.command("INFO"))
         except ServiceError as error:
-            if self._status.last_error != error.detail:
-                _log.warning("%s Trying again until it is there.", error.detail)
+            self._tell(error.detail)
             self._failures += 1
             self._status = replace(self._nothing, last_error=error.detail)
             return
         if not self._status.connected:
             _log.info("Connected to Redis.")
         self._failures = 0
+        self._told.clear()
         latency_ms = (self._clock.monotonic() - started) * 1000
         self._status = replace(_facts(self._nothing, info), connected=True, latency_ms=latency_ms)
+
+    def _tell(self, detail: str) -> None:
+        """Log each way of failing once an outage: a server that comes up shows several."""
+        if detail not in self._told:
+            self._told.add(detail)
+            _log.warning("%s Trying again until it is there.", detail)
 
     def _pause_seconds(self) -> float:
         if self._failures == 0:

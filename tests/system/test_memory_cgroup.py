@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,9 +68,22 @@ def has_memory(hierarchy: Hierarchy) -> bool:
     return controllers.exists() and "memory" in controllers.read_text().split()
 
 
-def make_group(hierarchy: Hierarchy, stack: ExitStack) -> tuple[Path, Path]:
-    """Make a group with a limit and an unlimited one in it; both go when `stack` closes."""
-    outer = hierarchy.parent / f"ballast-test-{os.getpid()}"
+@contextmanager
+def memory_groups(hierarchy: Hierarchy, name: str) -> Iterator[tuple[Path, Path]]:
+    """Make a group with a limit and an unlimited one in it; skip where that is not allowed.
+
+    Each use has its own: the kernel may count processes that have ended for 2 s more.
+    """
+    with ExitStack() as stack:
+        try:
+            groups = make_groups(hierarchy, f"ballast-{name}-{os.getpid()}", stack)
+        except OSError as error:
+            pytest.skip(f"memory groups cannot be made here: {error.strerror}")
+        yield groups
+
+
+def make_groups(hierarchy: Hierarchy, name: str, stack: ExitStack) -> tuple[Path, Path]:
+    outer = hierarchy.parent / name
     inner = outer / "inner"
     outer.mkdir()
     stack.callback(outer.rmdir)
@@ -96,24 +109,10 @@ def hierarchy() -> Hierarchy:
 
 
 @pytest.fixture(scope="module")
-def groups(hierarchy: Hierarchy) -> Iterator[tuple[Path, Path]]:
-    with ExitStack() as stack:
-        try:
-            made = make_group(hierarchy, stack)
-        except OSError as error:
-            pytest.skip(f"memory groups cannot be made here: {error.strerror}")
-        yield made
-
-
-@pytest.fixture(scope="module")
-def report(
-    hierarchy: Hierarchy,
-    groups: tuple[Path, Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Report:
-    outer, inner = groups
+def report(hierarchy: Hierarchy, tmp_path_factory: pytest.TempPathFactory) -> Report:
     scratch = tmp_path_factory.mktemp("cache") / "file"
-    done = start_child(inner, "look", str(outer / hierarchy.counter), str(scratch))
+    with memory_groups(hierarchy, "look") as (outer, inner):
+        done = start_child(inner, "look", str(outer / hierarchy.counter), str(scratch))
     assert done.returncode == 0, done.stderr.decode()
     return Report(**json.loads(done.stdout))
 
@@ -141,12 +140,14 @@ def test_a_trim_gives_back_what_a_free_does_not(report: Report) -> None:
     assert report.left < 6 * MIB
 
 
-def test_a_governor_keeps_a_growing_process_alive(groups: tuple[Path, Path]) -> None:
-    done = start_child(groups[1], "grow-governed")
+def test_a_governor_keeps_a_growing_process_alive(hierarchy: Hierarchy) -> None:
+    with memory_groups(hierarchy, "governed") as (_, inner):
+        done = start_child(inner, "grow-governed")
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)["peak"] < 0.9 * QUOTA_BYTES
     assert json.loads(done.stdout)["held"] > QUOTA_BYTES / 3
 
 
-def test_without_the_governor_the_kernel_kills_it(groups: tuple[Path, Path]) -> None:
-    assert start_child(groups[1], "grow-alone").returncode == -signal.SIGKILL
+def test_without_the_governor_the_kernel_kills_it(hierarchy: Hierarchy) -> None:
+    with memory_groups(hierarchy, "alone") as (_, inner):
+        assert start_child(inner, "grow-alone").returncode == -signal.SIGKILL

@@ -21,9 +21,11 @@ local function refusal(current)
   return {'precondition', current or ''}
 end
 
--- A new session at revision 1. Its first write is one that a full Redis refuses.
+-- A new session at revision 1. Its first write is one that a full Redis refuses. State that lost
+-- its log (to an eviction policy) belongs to another session, and must not come back in this one.
 local function create()
   redis.call('RPUSH', LOG, '', '')
+  redis.call('UNLINK', STATE)
   return {gen = GEN, rev = 1, created_at = NOW, updated_at = NOW, renewed_at = NOW,
     ttl = tonumber(DEFAULT_TTL), touch = 'write', max_age = 0,
     max_messages = tonumber(DEFAULT_MAX_MESSAGES), last_seq = 0, largest = 0, dedupe = '',

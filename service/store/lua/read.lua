@@ -16,7 +16,7 @@ local AFTER, BEFORE, SINCE = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV
 local STATE_PART, MOST_KEYS, FIRST_KEY = ARGV[8], tonumber(ARGV[9]), 10
 local RENEWAL_PAUSE_MS = 1000
 local PREFIX_BYTES = 12   -- seq and at before the text of a message
-local ALWAYS_FIT = 4      -- as many values of the largest size cannot pass MOST_BYTES
+local ALWAYS_FIT = 2      -- as many values cannot pass MOST_BYTES: each has at most half of it
 
 local function message(index)
   return redis.call('LINDEX', LOG, HEAD + index)
@@ -134,7 +134,9 @@ if not is_same then
 end
 
 if s.touch == 'access' and NOW - s.renewed_at >= RENEWAL_PAUSE_MS then
+  local renewed_at = s.renewed_at
   s.renewed_at = NOW
-  pcall(commit, s)  -- a server that takes no writes still answers reads
+  -- A server that takes no writes still answers reads.
+  if not pcall(commit, s) then s.renewed_at = renewed_at end
 end
 return reply('ok', s, is_same and 1 or 0, window, state)

@@ -15,8 +15,14 @@ local HEAD = 2      -- elements of LOG before the first message
 local VERSION = 1   -- of the header
 local SLICE = 2000  -- Lua's unpack() fails beyond about 4,000 values
 
-local clock = redis.call('TIME')
-local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local LONGEST_SCRIPT_MS = 1000
+
+local function clock_ms()
+  local clock = redis.call('TIME')
+  return clock[1] * 1000 + math.floor(clock[2] / 1000)
+end
+
+local NOW = clock_ms()
 
 local function pack(s)
   return cmsgpack.pack({VERSION, s.gen, s.rev, s.created_at, s.updated_at, s.renewed_at,
@@ -61,14 +67,16 @@ local function expires_at(s)
   return math.min(sliding, capped)
 end
 
--- Both keys end together. At least 1 ms ahead: an expiry in the past would delete them here.
+-- Both keys end together. An expiry in the past would delete them here, and Redis 6.2 goes by the
+-- clock of the moment: what ends soon is measured against it, not against the script's start.
 local function set_expiry(s)
   local ends = expires_at(s)
+  if ends <= NOW + LONGEST_SCRIPT_MS then ends = math.max(ends, clock_ms() + 2) end
   for _, key in ipairs(KEYS) do
     if ends == math.huge then
       redis.call('PERSIST', key)
     else
-      redis.call('PEXPIREAT', key, math.max(ends, NOW + 1))
+      redis.call('PEXPIREAT', key, ends)
     end
   end
 end

@@ -1,0 +1,80 @@
+"""Too large or too many: 413 with the limit, and nothing changed."""
+
+import pytest
+from httpx import AsyncClient, Response
+
+from tests.conftest import Serve
+from tests.problems import assert_problem
+
+SESSION = "/v1/sessions/a"
+LIMITS = {
+    "MAX_BODY_BYTES": "2000",
+    "MAX_MESSAGE_BYTES": "256",
+    "MAX_VALUE_BYTES": "256",
+    "MAX_MESSAGES_PER_CALL": "3",
+    "MAX_KEYS_PER_CALL": "3",
+    "MAX_JSON_DEPTH": "4",
+    "MAX_HEADER_LINES": "16",
+}
+
+
+async def post(api: AsyncClient, path: str, text: str) -> Response:
+    return await api.post(f"{SESSION}/{path}", content=text.encode())
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "limit", "pointer"),
+    [
+        ("messages", '{"messages":[' + " " * 2_000 + "{}]}", 2_000, None),
+        ("messages", '{"messages":[{},{"x":"' + "y" * 249 + '"}]}', 256, "/messages/1"),
+        ("messages", '{"messages":[{},{},{},{}]}', 3, "/messages"),
+        ("state", '{"set":{"k":"' + "y" * 255 + '"}}', 256, "/set/k"),
+        ("state", '{"set":{"a":1,"b":2},"get":["a","c"]}', 3, ""),
+        ("state", '{"get":["a","b","c","d"]}', 3, ""),
+    ],
+)
+async def test_more_than_a_limit_is_413(
+    start: Serve, path: str, text: str, limit: int, pointer: str | None
+) -> None:
+    async with start(**LIMITS) as api:
+        problem = assert_problem(await post(api, path, text), 413, at=pointer)
+        assert problem["limit"] == limit
+        assert_problem(await api.get(SESSION), 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("messages", '{"messages":[{},{"x":"' + "y" * 248 + '"}]}'),
+        ("messages", '{"messages":[{},{},{}]}'),
+        ("messages", '{"messages":[{"a":[[[]]]}]}'),
+        ("state", '{"set":{"k":"' + "y" * 254 + '"}}'),
+        ("state", '{"set":{"a":1,"b":2},"get":["a"]}'),
+    ],
+)
+async def test_just_a_limit_is_taken(start: Serve, path: str, text: str) -> None:
+    async with start(**LIMITS) as api:
+        assert (await post(api, path, text)).is_success
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "image/png"])
+async def test_a_value_has_its_own_limit(start: Serve, media_type: str) -> None:
+    url, headers = f"{SESSION}/state/k", {"Content-Type": media_type}
+    async with start(**LIMITS) as api:
+        too_long = await api.put(url, content=b'"' + b"x" * 255 + b'"', headers=headers)
+        assert assert_problem(too_long, 413, at="")["limit"] == 256
+        longest = await api.put(url, content=b'"' + b"x" * 254 + b'"', headers=headers)
+        assert longest.status_code == 201
+
+
+async def test_the_default_limits_are_those_of_the_contract(api: AsyncClient) -> None:
+    many = ",".join(["{}"] * 501)
+    assert assert_problem(await post(api, "messages", f'{{"messages":[{many}]}}'), 413)["limit"] == 500
+    keys = ",".join(f'"{number}":1' for number in range(5_001))
+    assert assert_problem(await post(api, "state", f'{{"set":{{{keys}}}}}'), 413)["limit"] == 5_000
+    message = '{"x":"' + "y" * 1_048_576 + '"}'
+    problem = assert_problem(await post(api, "messages", f'{{"messages":[{message}]}}'), 413)
+    assert problem["limit"] == 1_048_576
+    value = await api.put(f"{SESSION}/state/k", content=b"x" * 4_194_305)
+    assert assert_problem(value, 413)["limit"] == 4_194_304
+    assert (await api.put(f"{SESSION}/state/k", content=b"x" * 4_194_304)).status_code == 201

@@ -1,0 +1,151 @@
+"""A full Redis: what would grow is refused and changes nothing, everything else goes on."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from service.errors import StoreFull
+from service.model import Reading, SettingsChange, Touch
+from service.store.keys import session_keys
+from tests.conftest import FLAVOURS
+from tests.servers import Server, start_server
+from tests.store_calls import Chat, open_store, ref_of
+
+Calls = dict[str, Callable[[Chat], Coroutine[Any, Any, object]]]
+
+GROWING: Calls = {
+    "create": lambda chat: Chat(chat.tier, ref_of("new")).put(),
+    "append": lambda chat: chat.say("{}"),
+    "append that creates": lambda chat: Chat(chat.tier, ref_of("new")).say("{}"),
+    "append that trims": lambda chat: chat.say("{}", change=SettingsChange(max_messages=1)),
+    "append of something new": lambda chat: chat.say_once("seen", "new"),
+    "set": lambda chat: chat.write({"new": b"1"}),
+    "set of what is there": lambda chat: chat.write({"a": b"1"}),
+    "set and delete": lambda chat: chat.write({"new": b"1"}, deletes=["a", "b"]),
+    "set that creates": lambda chat: Chat(chat.tier, ref_of("new")).write({"new": b"1"}),
+    "set that trims": lambda chat: chat.write({"c": b"1"}, change=SettingsChange(max_messages=1)),
+}
+GOING_ON: Calls = {
+    "read": lambda chat: chat.view(),
+    "touch": lambda chat: chat.change(),
+    "settings": lambda chat: chat.change(SettingsChange(ttl_ms=60_000, touch=Touch.NEVER)),
+    "never": lambda chat: chat.change(SettingsChange(ttl_ms=0)),
+    "fewer messages": lambda chat: chat.change(SettingsChange(max_messages=1)),
+    "fewer messages in a state call": lambda chat: chat.write(
+        deletes=["a"], change=SettingsChange(max_messages=1)
+    ),
+    "state delete": lambda chat: chat.write(deletes=["a", "b"]),
+    "state delete of nothing": lambda chat: chat.write(deletes=["nothing"]),
+    "append of duplicates": lambda chat: chat.say_once("seen", "seen"),
+    "duplicates and fewer messages": lambda chat: chat.say(
+        *(), change=SettingsChange(max_messages=1)
+    ),
+    "delete": lambda chat: chat.delete(),
+}
+
+
+@pytest.fixture(scope="module", params=FLAVOURS)
+def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with start_server(request.param, "--maxmemory-policy", "noeviction") as server:
+        yield server
+
+
+@pytest.fixture
+def redis(own_server: Server) -> Iterator[Redis]:
+    with Redis.from_url(own_server.url) as client:
+        client.config_set("maxmemory", 0)
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+async def chat(own_server: Server, redis: Redis) -> AsyncIterator[Chat]:
+    """A session with messages and state, in a Redis that is full from now on."""
+    async with open_store(own_server.url) as store:
+        chat = Chat(store)
+        await chat.say_once("seen", "b", "c")
+        await chat.write({"a": b"1", "b": b"2"})
+        redis.config_set("maxmemory", 1)
+        yield chat
+
+
+def everything(redis: Redis) -> dict[bytes, object]:
+    """Every byte of every key."""
+    names: list[bytes] = redis.keys()
+    return {name: redis.dump(name) for name in names}
+
+
+@pytest.mark.parametrize("name", GROWING)
+async def test_what_grows_is_refused_and_changes_nothing(
+    chat: Chat, redis: Redis, name: str
+) -> None:
+    before, ends = everything(redis), redis.ttl(session_keys(chat.ref).log)
+    with pytest.raises(StoreFull):
+        await GROWING[name](chat)
+
+    assert everything(redis) == before
+    assert redis.ttl(session_keys(chat.ref).log) == ends
+
+
+@pytest.mark.parametrize("name", GROWING)
+async def test_it_goes_on_growing_once_there_is_room(chat: Chat, redis: Redis, name: str) -> None:
+    with pytest.raises(StoreFull):
+        await GROWING[name](chat)
+    redis.config_set("maxmemory", 0)
+    await GROWING[name](chat)
+
+
+@pytest.mark.parametrize("name", GOING_ON)
+async def test_what_does_not_grow_goes_on(chat: Chat, name: str) -> None:
+    await GOING_ON[name](chat)
+
+
+async def test_the_calls_that_go_on_do_what_they_say(chat: Chat, redis: Redis) -> None:
+    await chat.change(SettingsChange(max_messages=1, ttl_ms=60_000))
+    await chat.write(deletes=["a"])
+
+    assert await chat.texts() == ["c"]
+    assert await chat.state() == {"b": b"2"}
+    assert all(59_000 < redis.pttl(key) <= 60_000 for key in session_keys(chat.ref))
+    await chat.delete()
+    assert redis.dbsize() == 0
+
+
+async def test_a_read_renews_in_a_full_redis_too(own_server: Server, redis: Redis) -> None:
+    async with open_store(own_server.url) as store:
+        chat = Chat(store)
+        await chat.put(SettingsChange(touch=Touch.ACCESS, ttl_ms=60_000))
+        redis.config_set("maxmemory", 1)
+        key = session_keys(chat.ref).log
+        script = """
+            local h = cmsgpack.unpack(redis.call('LINDEX', KEYS[1], 0))
+            h[6] = h[6] - 5000
+            redis.call('PEXPIRE', KEYS[1], 55000)
+            redis.call('LSET', KEYS[1], 0, cmsgpack.pack(h))"""
+        redis.eval(script, 1, key)  # type: ignore[arg-type]
+        view = await chat.view(Reading())
+
+    assert view.session.renewed_at_ms == view.now_ms
+    assert redis.pttl(key) > 59_000
+
+
+async def test_a_read_only_redis_still_answers_reads(own_server: Server, redis: Redis) -> None:
+    async with open_store(own_server.url) as store:
+        chat = Chat(store)
+        done = await chat.put(SettingsChange(touch=Touch.ACCESS, ttl_ms=60_000))
+        script = """
+            local h = cmsgpack.unpack(redis.call('LINDEX', KEYS[1], 0))
+            h[6] = h[6] - 5000
+            redis.call('LSET', KEYS[1], 0, cmsgpack.pack(h))"""
+        redis.eval(script, 1, session_keys(chat.ref).log)  # type: ignore[arg-type]
+        redis.replicaof("127.0.0.1", "1")
+        redis.config_set("replica-serve-stale-data", "yes")
+        try:
+            view = await chat.view()
+        finally:
+            redis.replicaof("NO", "ONE")
+
+    assert view.session.etag == done.session.etag
+    assert view.session.renewed_at_ms == done.session.renewed_at_ms - 5_000
