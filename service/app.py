@@ -23,10 +23,10 @@ from service.memory.levers import Collect, Evict, MallocTrim, Relief, freeze_hea
 from service.memory.machine import read_host
 from service.memory.quota import read_quota
 from service.memory.usage import UsageProbe, open_probe
-from service.model import Tier
 from service.sessions import Sessions
 from service.settings import Settings
 from service.store import Defaults, Link, RedisStore, RedisTarget, Watch
+from service.vitals import Tier
 
 HOT_TIER_SHARE = 0.25
 """Of the quota. The rest is the interpreter, what is under way, and the way down from 70 %."""

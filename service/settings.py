@@ -14,8 +14,9 @@ from pathlib import Path
 
 from dynaconf import Dynaconf
 
-from service.model import Limits, TlsVerify, Watermarks
+from service.model import Limits, TlsVerify
 from service.variables import Variables
+from service.vitals import Watermarks
 
 SETTINGS_PATH = Path(__file__).resolve().parent.parent / "settings.toml"
 SECRETS = frozenset({"API_KEY", "REDIS_URL"})

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from service.memory.levers import Relief
-from service.model import MemoryReading
+from service.vitals import MemoryReading
 
 MIB = 1_048_576
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.hot.entry import Entry
-from service.model import ETag, HotTierStatus, SessionRef
+from service.model import ETag, SessionRef
+from service.vitals import HotTierStatus
 
 
 @dataclass(eq=False, slots=True)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from http import HTTPStatus
 
 from service.memory.governor import GovernorStatus
-from service.model import (
+from service.vitals import (
     Cleanup,
     Counters,
     HeapReading,

@@ -8,8 +8,9 @@ from typing import TypedDict
 from service.http.auth import Keyring
 from service.http.health import HealthInputs
 from service.memory.governor import Governor
-from service.model import Limits, StoreStatus
+from service.model import Limits
 from service.sessions import Sessions
+from service.vitals import StoreStatus
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from service.clock import Clock
 from service.memory.levers import Lever, Relief
-from service.model import LeverReport, MemoryReading, Tier
+from service.vitals import LeverReport, MemoryReading, Tier
 
 LOG = logging.getLogger("ballast.memory")
 MIB = 1_048_576

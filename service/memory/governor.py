@@ -11,7 +11,7 @@ from service.memory.cleanup import LOG, Levers, announce, conclude, warn_of_use
 from service.memory.levers import Lever, Relief
 from service.memory.pace import Growth, Pace
 from service.memory.tiers import DEFAULT_MARKS, TierState, advance, excess_bytes, is_above
-from service.model import Cleanup, MemoryReading, Tier, Watermarks
+from service.vitals import Cleanup, MemoryReading, Tier, Watermarks
 
 INTERVAL_SECONDS = 0.1
 CORRECT_SECONDS = 5.0

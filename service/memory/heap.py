@@ -16,7 +16,7 @@ from service.clock import Clock
 from service.memory.kept_file import KeptFile, number_after
 from service.memory.libc import libc
 from service.memory.machine import own_rss_bytes
-from service.model import HeapReading
+from service.vitals import HeapReading
 
 KIB = 1_024
 MIN_AGE_SECONDS = 1.0

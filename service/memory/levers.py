@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.memory.libc import libc
-from service.model import Tier
+from service.vitals import Tier
 
 YOUNG, FULL = 0, 2
 

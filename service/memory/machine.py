@@ -4,7 +4,7 @@ import contextlib
 
 import psutil  # type: ignore[import-untyped] # ships no types
 
-from service.model import HostMemory
+from service.vitals import HostMemory
 
 
 def read_host() -> HostMemory:

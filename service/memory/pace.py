@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from service.model import MemoryReading
+from service.vitals import MemoryReading
 
 MIN_PAUSE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 30.0

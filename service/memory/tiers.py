@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.model import MemoryReading, Tier, Watermarks
+from service.vitals import MemoryReading, Tier, Watermarks
 
 DEFAULT_MARKS = Watermarks(
     standard_enter=0.70,

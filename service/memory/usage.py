@@ -13,7 +13,7 @@ from typing import Protocol, Self
 from service.memory.kept_file import KeptFile, number_after
 from service.memory.machine import has_pss, own_rss_bytes, tree_bytes
 from service.memory.quota import Quota, QuotaSource
-from service.model import MemoryReading
+from service.vitals import MemoryReading
 
 KIB = 1_024
 

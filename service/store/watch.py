@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from service.clock import Clock
 from service.errors import ServiceError
-from service.model import StoreStatus
 from service.store.link import Link
+from service.vitals import StoreStatus
 
 INTERVAL_SECONDS = 2.0
 BACK_OFF_SECONDS = (0.1, 0.2, 0.5, 1.0)

@@ -129,7 +129,9 @@ async def test_a_compressed_body_is_refused(api: AsyncClient) -> None:
 async def test_other_methods_are_told_which_there_are(
     api: AsyncClient, path: str, allowed: str
 ) -> None:
-    for method in {"POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - set(allowed.split(", ")):
+    for method in {"POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - set(
+        allowed.split(", ")
+    ):
         response = await api.request(method, path)
         assert_problem(response, 405, "method_not_allowed")
         assert response.headers["Allow"] == allowed

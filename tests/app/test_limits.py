@@ -69,7 +69,9 @@ async def test_a_value_has_its_own_limit(start: Serve, media_type: str) -> None:
 
 async def test_the_default_limits_are_those_of_the_contract(api: AsyncClient) -> None:
     many = ",".join(["{}"] * 501)
-    assert assert_problem(await post(api, "messages", f'{{"messages":[{many}]}}'), 413)["limit"] == 500
+    assert (
+        assert_problem(await post(api, "messages", f'{{"messages":[{many}]}}'), 413)["limit"] == 500
+    )
     keys = ",".join(f'"{number}":1' for number in range(5_001))
     assert assert_problem(await post(api, "state", f'{{"set":{{{keys}}}}}'), 413)["limit"] == 5_000
     message = '{"x":"' + "y" * 1_048_576 + '"}'

@@ -240,7 +240,9 @@ async def test_a_window_that_cannot_be_read_is_refused(
 
 
 async def test_a_page_ends_early_where_the_answer_would_be_too_large(start: Serve) -> None:
-    async with start(MAX_ANSWER_BYTES="2048", MAX_MESSAGE_BYTES="500", MAX_VALUE_BYTES="500") as api:
+    async with start(
+        MAX_ANSWER_BYTES="2048", MAX_MESSAGE_BYTES="500", MAX_VALUE_BYTES="500"
+    ) as api:
         for _ in range(12):
             await append(api, f'{{"x":"{"y" * 400}"}}')
         cold = {"Cache-Control": "no-cache"}

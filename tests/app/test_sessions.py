@@ -189,7 +189,9 @@ async def test_a_whole_turn_is_read_in_one_call(client: AsyncClient) -> None:
     assert [message["seq"] for message in newest.json()["messages"]] == [2]
 
 
-@pytest.mark.parametrize("query", ["include=all", "include=state,state", "include=state,", "last=1"])
+@pytest.mark.parametrize(
+    "query", ["include=all", "include=state,state", "include=state,", "last=1"]
+)
 async def test_an_include_that_cannot_be_read_is_refused(api: AsyncClient, query: str) -> None:
     assert_problem(await api.get(f"{URL}?{query}"), 400, at=f"/query/{query.partition('=')[0]}")
 

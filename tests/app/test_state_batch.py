@@ -140,7 +140,9 @@ async def test_a_value_is_counted_deep_for_itself(api: AsyncClient) -> None:
 
 
 async def test_a_batch_that_would_answer_too_much_is_413_before_it_writes(start: Serve) -> None:
-    async with start(MAX_ANSWER_BYTES="1024", MAX_VALUE_BYTES="500", MAX_MESSAGE_BYTES="500") as api:
+    async with start(
+        MAX_ANSWER_BYTES="1024", MAX_VALUE_BYTES="500", MAX_MESSAGE_BYTES="500"
+    ) as api:
         names = [str(number) for number in range(6)]
         for name in names:
             await api.post(URL, json={"set": {name: "x" * 400}})

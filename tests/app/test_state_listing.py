@@ -76,7 +76,9 @@ async def test_a_limit_is_clamped_to_1000(api: AsyncClient) -> None:
 
 
 async def test_a_page_ends_early_where_the_answer_would_be_too_large(start: Serve) -> None:
-    async with start(MAX_ANSWER_BYTES="4096", MAX_VALUE_BYTES="1000", MAX_MESSAGE_BYTES="500") as api:
+    async with start(
+        MAX_ANSWER_BYTES="4096", MAX_VALUE_BYTES="1000", MAX_MESSAGE_BYTES="500"
+    ) as api:
         names = [f"{number:02}" for number in range(20)]
         for name in names:
             await api.post(URL, json={"set": {name: "x" * 900}})

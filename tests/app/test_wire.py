@@ -73,9 +73,7 @@ async def test_a_length_that_cannot_be_is_refused(talk: Talk, headers: tuple[byt
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 
-async def test_an_id_in_plain_utf_8_is_the_same_as_escaped(
-    talk: Talk, wire: AsyncClient
-) -> None:
+async def test_an_id_in_plain_utf_8_is_the_same_as_escaped(talk: Talk, wire: AsyncClient) -> None:
     answer = await talk(request("PUT /v1/sessions/\u00e9 HTTP/1.1".encode()))
 
     assert answer.startswith((b"HTTP/1.1 201 ", b"HTTP/1.1 400 "))

@@ -173,9 +173,7 @@ async def test_a_large_write_with_the_shortest_ttl_is_no_error(chat: Chat) -> No
     await until_gone(chat)
 
 
-async def test_state_that_outlived_its_session_does_not_come_back(
-    chat: Chat, redis: Redis
-) -> None:
+async def test_state_that_outlived_its_session_does_not_come_back(chat: Chat, redis: Redis) -> None:
     await chat.write({"secret": b"1"})
     redis.delete(session_keys(chat.ref).log)  # as an eviction policy would
     assert await chat.is_absent()

@@ -13,7 +13,7 @@ from service.memory.levers import Collect, Evict, Lever, MallocTrim, Relief
 from service.memory.machine import read_host
 from service.memory.quota import read_quota
 from service.memory.usage import open_probe
-from service.model import Tier
+from service.vitals import Tier
 
 MIB = 1_048_576
 BLOB_BYTES = 65_536

@@ -12,7 +12,7 @@ from service.memory.governor import Governor, GovernorStatus, Manager, Policy
 from service.memory.levers import Evict, Lever, Relief
 from service.memory.pace import Growth, Pace
 from service.memory.tiers import DEFAULT_MARKS, TierState, advance, excess_bytes, next_tier
-from service.model import MemoryReading, Tier
+from service.vitals import MemoryReading, Tier
 from tests.memory_fakes import MIB, FakeClock, FakeLever, FakeMemory, FakeTrim
 
 pytestmark = pytest.mark.anyio

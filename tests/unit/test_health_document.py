@@ -6,7 +6,7 @@ import pytest
 
 from service.http.health import HealthInputs, build_health
 from service.memory.governor import GovernorStatus, Manager
-from service.model import (
+from service.vitals import (
     Cleanup,
     HeapReading,
     HostMemory,

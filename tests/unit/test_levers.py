@@ -5,7 +5,7 @@ import pytest
 
 from service.memory.levers import Collect, Evict, Lever, MallocTrim, Relief, freeze_heap
 from service.memory.machine import own_rss_bytes
-from service.model import Tier
+from service.vitals import Tier
 from tests.memory_fakes import MIB, FakeMemory
 
 pytestmark = pytest.mark.anyio

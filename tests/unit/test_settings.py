@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.model import Limits, TlsVerify, Watermarks
+from service.model import Limits, TlsVerify
 from service.settings import (
     ALIASES,
     DECLARED,
@@ -18,6 +18,7 @@ from service.settings import (
     SettingsError,
     load_settings,
 )
+from service.vitals import Watermarks
 
 ROOT = SETTINGS_PATH.parent
 KEY_CHARACTERS = string.ascii_letters + string.digits + "_-"

@@ -21,7 +21,7 @@ from service.memory.kept_file import KeptFile, number_after
 from service.memory.machine import own_rss_bytes, read_host, tree_bytes
 from service.memory.quota import Quota, QuotaSource
 from service.memory.usage import TreeUsage, open_probe
-from service.model import HeapReading
+from service.vitals import HeapReading
 from tests.memory_fakes import FakeClock
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,112 @@
+"""What the parts tell of themselves, for decisions about memory and for /health."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Tier(StrEnum):
+    """How hard memory presses."""
+
+    NORMAL = "normal"
+    STANDARD = "standard"
+    EMERGENCY = "emergency"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watermarks:
+    """Fractions of the quota at which a tier is entered and left (hysteresis)."""
+
+    standard_enter: float
+    standard_leave: float
+    emergency_enter: float
+    emergency_leave: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryReading:
+    """One sample: what the process tree uses of what it may use, in bytes, and who said so."""
+
+    used_bytes: int
+    quota_bytes: int
+    usage_source: str
+    quota_source: str
+
+    @property
+    def fraction(self) -> float:
+        """Used bytes as a fraction of the quota."""
+        return self.used_bytes / self.quota_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeapReading:
+    """What the allocators of this process hold from the OS and what of it is in use, in bytes.
+
+    Not exact where an allocator does not tell: then all that is held counts as in use.
+    """
+
+    rss_bytes: int
+    total_bytes: int
+    used_bytes: int
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostMemory:
+    """Memory of the whole host, neighbours included, in bytes."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeverReport:
+    """What one lever did: bytes that it accounts as freed, and the milliseconds that it took."""
+
+    name: str
+    available: bool
+    freed_bytes: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleanup:
+    """One run of a tier; `requested` if a person asked for it."""
+
+    tier: Tier
+    at_ms: int
+    requested: bool
+    levers: tuple[LeverReport, ...]
+    freed_bytes: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatus:
+    """What the last look at Redis saw; None = not told."""
+
+    connected: bool
+    latency_ms: float | None = None
+    used_memory_bytes: int | None = None
+    max_memory_bytes: int | None = None
+    policy: str | None = None
+    persistence: str | None = None
+    tls_verified: bool | None = None
+    clients: int | None = None
+    connections_max: int | None = None
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HotTierStatus:
+    """The hot tier in figures: bytes of payload and how often it knew the answer."""
+
+    bytes: int
+    budget_bytes: int
+    sessions: int
+    hits: int
+    misses: int
+    evicted: int
+
+
+Counters = Mapping[str, int]
