@@ -1,8 +1,11 @@
 """`python -m service`: one process, whatever WEB_CONCURRENCY says; scale by dynos."""
 
+import asyncio
 import logging
 import os
 import sys
+from contextlib import suppress
+from socket import socket
 from types import FrameType
 
 import uvicorn
@@ -16,7 +19,7 @@ KEEP_ALIVE_SECONDS = 95
 """Longer than the 90 s for which the platform's router keeps its side open."""
 
 GRACEFUL_SECONDS = 20
-"""Of the 30 s between SIGTERM and SIGKILL; closing takes up to 2 more."""
+"""Of the 30 s between SIGTERM and SIGKILL; hanging up and closing take up to 3 more."""
 
 _log = logging.getLogger("ballast")
 
@@ -33,6 +36,20 @@ class Server(uvicorn.Server):
         self._stopping.is_set = True
         super().handle_exit(sig, frame)
 
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Finish what runs; hang up on what does not end, as cancelling it would answer 500."""
+        hang_up = asyncio.get_running_loop().call_later(GRACEFUL_SECONDS, self._hang_up)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            hang_up.cancel()
+
+    def _hang_up(self) -> None:
+        connections = list(self.server_state.connections)
+        _log.warning("%d requests did not end in time and are cut off.", len(connections))
+        for connection in connections:
+            connection.transport.close()
+
 
 def main() -> int:
     """Serve until a signal; exit code 2 if the settings are wrong."""
@@ -45,7 +62,8 @@ def main() -> int:
     _tell(settings)
     stopping = Stopping()
     app = create_app(settings, stopping=stopping)
-    Server(_config(app, settings), stopping).run()
+    with suppress(KeyboardInterrupt):  # the server raises it anew after an orderly end
+        Server(_config(app, settings), stopping).run()
     return 0
 
 
@@ -60,7 +78,7 @@ def _config(app: object, settings: Settings) -> uvicorn.Config:
         lifespan="on",
         workers=1,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS + 1,
         access_log=False,
         log_config=None,
         server_header=False,

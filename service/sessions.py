@@ -1,6 +1,8 @@
 """The use cases: read-through and write-through over the durable and the hot tier.
 
-A write is acknowledged when Redis has applied it; the hot tier follows, never leads. A read always
+A write is acknowledged when Redis has applied it; the hot tier follows, never leads. The moment of
+an entry is the one before Redis was asked: it is never younger, and never lives longer, than Redis's.
+A read always
 asks Redis, which answers "the same" when the hot tier holds what is asked (no invalidation channel
 tells of other processes' writes yet, and old and new dyno overlap at every deploy).
 """
@@ -72,17 +74,14 @@ class Sessions:
         self, ref: SessionRef, change: SettingsChange, conditions: Conditions, *, may_create: bool
     ) -> Configured | None:
         """Create a session or change its settings; None if it is absent and may not be made."""
-        done = await self._store.configure(ref, change, conditions, may_create=may_create)
-        if done is None:
-            self._hot.deleted(ref)
-            return None
         now = self._clock.monotonic()
-        if done.created:
-            self._hot.created(ref, Entry.of(done.session, done.now_ms, now))
-        elif done.changed:
-            self._hot.wrote(
-                ref, done.session.etag, lambda entry: entry.verified(done.session, done.now_ms, now)
-            )
+        with self._hot.watch(ref) as fill:
+            done = await self._store.configure(ref, change, conditions, may_create=may_create)
+            if done is None:
+                self._hot.deleted(ref)
+            elif done.changed:
+                session, redis_now_ms = done.session, done.now_ms
+                self._follow(ref, session, fill, lambda e: e.verified(session, redis_now_ms, now))
         return done
 
     async def delete(self, ref: SessionRef, conditions: Conditions) -> None:
@@ -92,41 +91,36 @@ class Sessions:
 
     async def append(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended:
         """Append messages; creates the session."""
-        done = await self._store.append(ref, append, conditions)
         now = self._clock.monotonic()
-
-        def follow(entry: Entry) -> Entry:
-            return entry.appended(append, done, now)
-
-        if done.changed:
-            self._follow(ref, done.session, done.now_ms, follow)
+        with self._hot.watch(ref) as fill:
+            done = await self._store.append(ref, append, conditions)
+            if done.changed:
+                self._follow(ref, done.session, fill, lambda e: e.appended(append, done, now))
         return done
 
     async def write_state(
         self, ref: SessionRef, write: StateWrite, conditions: Conditions
     ) -> Written:
         """Set, delete, then get state values; creates the session if there is one to set."""
-        done = await self._store.write_state(ref, write, conditions)
-        session, now = done.session, self._clock.monotonic()
-
-        def follow(entry: Entry) -> Entry:
-            return entry.state_written(write, done, now)
-
-        if session is None:
-            self._hot.deleted(ref)
-        elif done.changed:
-            self._follow(ref, session, done.now_ms, follow)
+        now = self._clock.monotonic()
+        with self._hot.watch(ref) as fill:
+            done = await self._store.write_state(ref, write, conditions)
+            if done.session is None:
+                self._hot.deleted(ref)
+            elif done.changed:
+                self._follow(ref, done.session, fill, lambda e: e.state_written(write, done, now))
         return done
 
     def _follow(
-        self, ref: SessionRef, session: Session, redis_now_ms: int, change: Callable[[Entry], Entry]
+        self, ref: SessionRef, session: Session, fill: Fill, change: Callable[[Entry], Entry]
     ) -> None:
         """Take a write over into the hot tier; a session that it has made is known entirely."""
         if session.etag.rev > 1:
             self._hot.wrote(ref, session.etag, change)
             return
         empty = replace(session, message_count=0, state_key_count=0)
-        self._hot.created(ref, change(Entry.of(empty, redis_now_ms, self._clock.monotonic())))
+        # Every change brings Redis's time of its own.
+        self._hot.created(ref, change(Entry.of(empty, 0, 0.0)), fill)
 
     async def _read_through(self, ref: SessionRef, reading: Reading) -> View | None:
         held = self._hot.get(ref)
@@ -164,18 +158,21 @@ class Sessions:
         self, ref: SessionRef, reading: Reading, fill: Fill, known: str = ""
     ) -> View | None:
         """Ask Redis and keep what it says; ends the fill."""
+        now = self._clock.monotonic()
         try:
             view = await self._store.read(ref, reading, known)
-            self._hot.fill(ref, self._known(ref, reading, view), fill)
+            self._hot.fill(ref, self._known(ref, reading, view, now), fill)
         finally:
             self._hot.end_fill(ref, fill)
         return view
 
-    def _known(self, ref: SessionRef, reading: Reading, view: View | None) -> Entry | None:
-        """Return all that is known of a session now, with what is held of the same revision."""
+    def _known(
+        self, ref: SessionRef, reading: Reading, view: View | None, now: float
+    ) -> Entry | None:
+        """Return all that is known of a session, with what is held of the same revision."""
         if view is None:
             return None
-        held, now = self._hot.get(ref), self._clock.monotonic()
+        held = self._hot.get(ref)
         entry = Entry.of(view.session, view.now_ms, now)
         if held is not None and held.session.etag == view.session.etag:
             entry = held.verified(view.session, view.now_ms, now)

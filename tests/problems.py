@@ -17,7 +17,8 @@ def assert_problem(
     document: dict[str, Any] = response.json()
     assert MEMBERS <= document.keys() <= MEMBERS | MAY_FOLLOW
     assert document["status"] == status
-    assert document["title"] and document["detail"]
+    assert document["title"]
+    assert document["detail"]
     assert document["request_id"] == response.headers["X-Request-Id"]
     assert "Traceback" not in response.text
     assert code in {None, document["code"]}

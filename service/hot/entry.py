@@ -93,9 +93,11 @@ class Entry:
         """Return this entry with what a reading of the same revision has brought."""
         entry = self
         page = view.page
+        if page is not None:
+            entry = replace(entry, first_seq=page.first_seq, last_seq=page.last_seq)
         if page is not None and not page.has_newer and len(page.messages) > self.log.count:
             log = PackedLog().extended(map(pack_message, page.messages), len(page.messages))
-            entry = replace(entry, log=log, first_seq=page.first_seq, last_seq=page.last_seq)
+            entry = replace(entry, log=log)
         if reading.state not in {StatePart.ALL, StatePart.SOME}:
             return entry
         base = PackedMap(is_complete=True) if reading.state is StatePart.ALL else entry.state
@@ -145,7 +147,7 @@ class Entry:
             start = max(start, end - window.limit)
         else:
             end = min(end, start + window.limit)
-        if not reaches_bound:
+        if not reaches_bound or (total and self.last_seq is None):
             return None
         messages = tuple(held[start:end])
         return Page(

@@ -5,7 +5,8 @@ a write has put meanwhile: every write spoils the fills of its session that are 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from service.hot.entry import Entry
@@ -15,7 +16,7 @@ from service.vitals import HotTierStatus
 
 @dataclass(eq=False, slots=True)
 class Fill:
-    """A read that is under way; spoiled once a write of its session was acknowledged."""
+    """A call that is under way; spoiled once a write of its session was acknowledged."""
 
     is_spoiled: bool = False
 
@@ -54,8 +55,17 @@ class HotTier:
         self._hits += is_hit
         self._misses += not is_hit
 
+    @contextmanager
+    def watch(self, ref: SessionRef) -> Iterator[Fill]:
+        """Watch for writes of a session in a block."""
+        fill = self.begin_fill(ref)
+        try:
+            yield fill
+        finally:
+            self.end_fill(ref, fill)
+
     def begin_fill(self, ref: SessionRef) -> Fill:
-        """Watch for writes of a session while a read of it is under way."""
+        """Watch for writes of a session while a read, or another write, is under way."""
         fill = Fill()
         self._fills.setdefault(ref, []).append(fill)
         return fill
@@ -86,10 +96,18 @@ class HotTier:
         elif held.gen != etag.gen or held.rev < etag.rev:
             self._put(ref, None)
 
-    def created(self, ref: SessionRef, entry: Entry) -> None:
-        """Keep a session that a write has made: all of it is known."""
+    def created(self, ref: SessionRef, entry: Entry, fill: Fill) -> None:
+        """Keep a session that a write has made, all of it known, unless a later write was faster.
+
+        `fill` began before the write: replies may come in another order than Redis worked in.
+        """
+        is_overtaken = fill.is_spoiled
         self._spoil(ref)
-        self._put(ref, entry)
+        current = self._entries.get(ref)
+        if is_overtaken:
+            self._put(ref, None)
+        elif current is None or not _is_newer(current, entry):
+            self._put(ref, entry)
 
     def deleted(self, ref: SessionRef) -> None:
         """Forget a session that Redis has forgotten."""

@@ -86,7 +86,7 @@ class Link:
                 reply = await self._retried(call)
         except TimeoutError as error:
             self.is_answering = False
-            raise call.failed(error).to_service_error() from None
+            raise call.ran_out(error).to_service_error() from None
         except RedisFailure as failure:
             self.is_answering = failure.was_refused
             raise failure.to_service_error() from None
@@ -144,11 +144,17 @@ class _Call:
     run_on: Callable[[AbstractConnection], Awaitable[object]]
     is_repeatable: bool = True
     was_sent: bool = False
+    failure: RedisFailure | None = None
 
     def failed(self, error: Exception, *, is_greeting: bool = False) -> RedisFailure:
         # A call that changes nothing, or the same thing twice, is never of unknown outcome.
         was_sent = self.was_sent and not self.is_repeatable
-        return translate(error, was_sent=was_sent, is_greeting=is_greeting)
+        self.failure = translate(error, was_sent=was_sent, is_greeting=is_greeting)
+        return self.failure
+
+    def ran_out(self, error: TimeoutError) -> RedisFailure:
+        """Tell why the time was not enough: an earlier try knows, if this one sent nothing."""
+        return self.failure if self.failure and not self.was_sent else self.failed(error)
 
     def may_be_repeated(self, error: BaseException) -> bool:
         return isinstance(error, RedisFailure) and error.may_be_repeated

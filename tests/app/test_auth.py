@@ -29,7 +29,7 @@ async def test_the_right_key_is_let_in(start: Serve, value: str) -> None:
     ],
 )  # fmt: skip
 async def test_anything_else_is_401_and_says_how(start: Serve, value: str | None) -> None:
-    headers = {} if value is None else {"Authorization": value.encode("latin-1")}
+    headers = {} if value is None else {b"Authorization": value.encode("latin-1")}
     async with start(API_KEY=KEY) as api:
         for method, path in (("GET", URL), ("PUT", URL), ("DELETE", URL), ("GET", "/v1/nothing")):
             response = await api.request(method, path, headers=headers)

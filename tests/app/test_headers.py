@@ -31,7 +31,7 @@ async def test_a_sane_request_id_is_returned(api: AsyncClient, sent: str) -> Non
 
 @pytest.mark.parametrize("sent", ["", "a b", "x" * 129, "a\u00e9", "<script>", "a,b"])
 async def test_another_request_id_is_replaced(api: AsyncClient, sent: str) -> None:
-    headers = {"X-Request-Id": sent.encode("latin-1")}
+    headers = {b"X-Request-Id": sent.encode("latin-1")}
     made = {(await api.get(SESSION, headers=headers)).headers["X-Request-Id"] for _ in range(2)}
 
     assert len(made) == 2

@@ -97,7 +97,7 @@ def test_a_thawed_redis_is_served_again() -> None:
         assert texts(service) in (["after"], ["sent into the ice", "after"])
 
 
-@pytest.mark.parametrize("rounds", [3])
+@pytest.mark.parametrize("rounds", [2])
 def test_an_outage_is_told_once_each_time(rounds: int) -> None:
     with service_on() as (service, server):
         for _ in range(rounds):

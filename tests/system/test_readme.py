@@ -11,6 +11,7 @@ from tests.processes import start_service
 from tests.servers import start_server
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+BASH = shutil.which("bash") or "bash"
 VOLATILE = (
     (r'\\"[A-Za-z0-9_-]{8}-(\d+)\\"', r"ETAG-\1"),
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
@@ -40,5 +41,5 @@ def test_the_commands_of_the_readme_give_the_answers_that_it_shows() -> None:
         for command, answer in commands():
             line = command.replace("localhost:8000", f"127.0.0.1:{service.port}")
             line = line.replace("curl ", "curl --silent ", 1)
-            run = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+            run = subprocess.run([BASH, "-c", line], capture_output=True, text=True, check=True)
             assert steady(run.stdout) == steady(answer), command

@@ -20,20 +20,21 @@ from service.memory.heap import (
 from service.memory.kept_file import KeptFile, number_after
 from service.memory.machine import own_rss_bytes, read_host, tree_bytes
 from service.memory.quota import Quota, QuotaSource
-from service.memory.usage import TreeUsage, open_probe
+from service.memory.usage import BEYOND_SAMPLES, TreeUsage, open_probe
 from service.vitals import HeapReading
 from tests.memory_fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
 
 MIB = 1_048_576
-V1_STAT = "cache 900\nrss 5\nrss_huge 7\nswap 1\ntotal_cache 9000\ntotal_rss 4096\n"
-V2_STAT = "anon 8192\nfile 100000\nkernel 3\ninactive_anon 77\n"
+OWN_BYTES = 20 * os.sysconf("SC_PAGE_SIZE")
+V1_STAT = f"cache 900\nrss 5\nrss_huge 7\nswap 1\ntotal_cache 9000\ntotal_rss {OWN_BYTES + 4096}\n"
+V2_STAT = f"anon {OWN_BYTES + 8192}\nfile 100000\nkernel 3\ninactive_anon 77\n"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A file tree in which this process stands still: 30 pages, 10 of them shared."""
+    """A file tree in which this process has 20 pages of its own."""
     statm = tmp_path / "proc/self/statm"
     statm.parent.mkdir(parents=True)
     statm.write_text("100 30 10 1 0 50 0\n")
@@ -48,16 +49,16 @@ def test_a_v1_group_uses_its_anonymous_memory_and_swap_but_no_cache(root: Path) 
     (root / "memory.stat").write_text(V1_STAT + "total_rss_huge 1\ntotal_swap 1000\n")
     with open_probe(group_quota(root, QuotaSource.CGROUP1), root=root) as probe:
         reading = probe.read()
-        assert probe.used_bytes() == 4096 + 1000
+        assert probe.used_bytes() == OWN_BYTES + 4096 + 1000
         assert probe.degraded == ()
-    assert (reading.used_bytes, reading.quota_bytes) == (4096 + 1000, 100 * MIB)
+    assert (reading.used_bytes, reading.quota_bytes) == (OWN_BYTES + 4096 + 1000, 100 * MIB)
     assert (reading.usage_source, reading.quota_source) == ("cgroup1", "cgroup1")
 
 
 def test_a_v1_group_without_swap_accounting_says_so(root: Path) -> None:
     (root / "memory.stat").write_text(V1_STAT)
     with open_probe(group_quota(root, QuotaSource.CGROUP1), root=root) as probe:
-        assert probe.used_bytes() == 4096
+        assert probe.used_bytes() == OWN_BYTES + 4096
         assert probe.degraded == ("usage_without_swap",)
 
 
@@ -66,14 +67,14 @@ def test_a_v2_group_uses_its_anonymous_memory_and_swap_but_no_cache(root: Path) 
     (root / "memory.swap.current").write_text("500\n")
     with open_probe(group_quota(root, QuotaSource.CGROUP2), root=root) as probe:
         assert probe.read().usage_source == "cgroup2"
-        assert probe.used_bytes() == 8192 + 500
+        assert probe.used_bytes() == OWN_BYTES + 8192 + 500
         assert probe.degraded == ()
 
 
 def test_a_v2_group_without_swap_accounting_says_so(root: Path) -> None:
     (root / "memory.stat").write_text(V2_STAT)
     with open_probe(group_quota(root, QuotaSource.CGROUP2), root=root) as probe:
-        assert probe.used_bytes() == 8192
+        assert probe.used_bytes() == OWN_BYTES + 8192
         assert probe.degraded == ("usage_without_swap",)
 
 
@@ -87,21 +88,43 @@ async def test_a_groups_figures_need_no_correction(root: Path) -> None:
 
 
 @pytest.mark.parametrize("source", [QuotaSource.CGROUP1, QuotaSource.CGROUP2])
-def test_while_the_groups_figures_stand_still_our_own_growth_carries_them_on(
+def test_our_own_growth_is_seen_at_once_while_the_groups_figures_lag(
     root: Path,
     source: QuotaSource,
 ) -> None:
     stat, statm = root / "memory.stat", root / "proc/self/statm"
-    stat.write_text("anon 50000\ntotal_rss 50000\n")
     page_bytes = os.sysconf("SC_PAGE_SIZE")
+    told_bytes = 50 * page_bytes
+    stat.write_text(f"anon {told_bytes}\ntotal_rss {told_bytes}\n")
     with open_probe(group_quota(root, source), root=root) as probe:
-        assert probe.used_bytes() == 50_000
+        settled = [probe.used_bytes() for _ in range(BEYOND_SAMPLES)]
         statm.write_text("100 37 10 1 0 50 0\n")
-        assert probe.used_bytes() == 50_000 + 7 * page_bytes
-        statm.write_text("100 40 15 1 0 50 0\n")
-        assert probe.used_bytes() == 50_000 + 5 * page_bytes
-        stat.write_text("anon 90000\ntotal_rss 90000\n")
-        assert probe.used_bytes() == 90_000
+        grown = probe.used_bytes()
+        statm.write_text("100 22 10 1 0 50 0\n")
+        shrunk = probe.used_bytes()
+    assert set(settled) == {told_bytes}
+    assert grown == told_bytes + 7 * page_bytes
+    assert shrunk == told_bytes - 8 * page_bytes
+
+
+@pytest.mark.parametrize("source", [QuotaSource.CGROUP1, QuotaSource.CGROUP2])
+def test_what_other_processes_use_counts_once_it_lasts(root: Path, source: QuotaSource) -> None:
+    stat, page_bytes = root / "memory.stat", os.sysconf("SC_PAGE_SIZE")
+    stat.write_text(f"anon {20 * page_bytes}\ntotal_rss {20 * page_bytes}\n")
+    with open_probe(group_quota(root, source), root=root) as probe:
+        before = probe.used_bytes()
+        stat.write_text(f"anon {90 * page_bytes}\ntotal_rss {90 * page_bytes}\n")
+        after = [probe.used_bytes() for _ in range(BEYOND_SAMPLES)][-1]
+    assert (before, after) == (20 * page_bytes, 90 * page_bytes)
+
+
+@pytest.mark.parametrize("source", [QuotaSource.CGROUP1, QuotaSource.CGROUP2])
+def test_figures_that_lag_behind_us_never_hide_our_own_pages(
+    root: Path, source: QuotaSource
+) -> None:
+    (root / "memory.stat").write_text("anon 4096\ntotal_rss 4096\n")
+    with open_probe(group_quota(root, source), root=root) as probe:
+        assert probe.used_bytes() == 20 * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("source", [QuotaSource.CGROUP1, QuotaSource.CGROUP2])

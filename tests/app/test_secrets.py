@@ -1,0 +1,58 @@
+"""Secrets and addresses are planted, and looked for wherever something is told."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from httpx import Response
+
+from service.settings import load_settings
+from tests.conftest import run_app
+from tests.polling import eventually
+from tests.servers import Server
+
+KEY = "planted-api-key-0123456789"
+PASSWORD = "planted-redis-password"
+USER = "planted-user"
+
+
+@pytest.fixture
+def told(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> Iterator[list[str]]:
+    """Collect what is told; at the end no secret may be in it, nor in what was logged or printed."""
+    caplog.set_level(logging.DEBUG)
+    texts: list[str] = []
+    yield texts
+    texts += [caplog.text, *capfd.readouterr()]
+    assert any(texts)
+    for secret in (KEY, PASSWORD, USER, "127.0.0.1:", "planted.invalid"):
+        assert not [text for text in texts if secret in text]
+
+
+@pytest.mark.parametrize("host", ["", "planted.invalid"])
+async def test_no_secret_is_told(own_server: Server, told: list[str], host: str) -> None:
+    own_server.restart("--requirepass", "another-password")
+    target = f"{host or '127.0.0.1'}:{own_server.port}"
+    url = f"redis://{USER}:{PASSWORD}@{target}/0"
+    settings = load_settings({"REDIS_URL": url, "API_KEY": KEY})
+    told += [repr(settings), str(settings)]
+
+    async with run_app(settings) as api:
+
+        async def health() -> Response:
+            return await api.get("/health")
+
+        answer = await eventually(health, lambda r: bool(r.json()["redis"]["lastError"]))
+        told += [answer.text, repr(answer.headers)]
+        assert str(own_server.port) not in answer.text
+        for key in (KEY, KEY + "x"):
+            for method, path in (
+                ("GET", "/v1/sessions/a"),
+                ("PUT", "/v1/sessions/a"),
+                ("GET", "/x"),
+            ):
+                headers = {"Authorization": f"Bearer {key}"}
+                response = await api.request(method, path, headers=headers)
+                assert response.status_code in {401, 404, 503}
+                told += [response.text, repr(response.headers)]

@@ -1,0 +1,141 @@
+"""The model as JSON and headers."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import PreconditionFailed, ServiceError, Unavailable
+from service.http.answers import (
+    check_read_conditions,
+    json_response,
+    message_document,
+    page_document,
+    session_document,
+    session_headers,
+    timestamp,
+    values_document,
+)
+from service.http.problems import problem_response
+from service.model import (
+    ANY,
+    Conditions,
+    ETag,
+    Message,
+    Page,
+    Session,
+    SessionId,
+    StateKey,
+    StoredValue,
+    Touch,
+    Value,
+)
+
+ETAG = ETag(gen="g", rev=7)
+SESSION = Session(
+    id=SessionId("a"),
+    etag=ETAG,
+    created_at_ms=0,
+    updated_at_ms=1,
+    renewed_at_ms=1_000,
+    ttl_ms=1_500,
+    touch=Touch.WRITE,
+    max_age_ms=None,
+    max_messages=5,
+    message_count=2,
+    state_key_count=1,
+)
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31)))  # noqa: DTZ001 # hypothesis wants naive bounds
+def test_a_timestamp_is_rfc_3339_in_milliseconds(moment: datetime) -> None:
+    moment = moment.replace(tzinfo=UTC, microsecond=moment.microsecond // 1_000 * 1_000)
+    ms = round(moment.timestamp() * 1_000)
+
+    assert datetime.fromisoformat(timestamp(ms)) == moment
+    assert len(timestamp(ms)) == 24
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "seconds"),
+    [(0, "3"), (1_499, "2"), (1_500, "1"), (2_499, "1"), (2_500, "0"), (9_999, "0")],
+)
+def test_the_time_that_is_left_is_rounded_up(now_ms: int, seconds: str) -> None:
+    headers = session_headers(SESSION, now_ms)
+
+    assert headers["Session-TTL"] == seconds
+    assert headers["Session-Expires"] == "1970-01-01T00:00:02.500Z"
+    assert headers["ETag"] == '"g-7"'
+
+
+def test_never_has_no_headers() -> None:
+    assert session_headers(replace(SESSION, ttl_ms=None), 0) == {"ETag": '"g-7"'}
+    assert session_document(replace(SESSION, ttl_ms=None))["expires_at"] is None
+
+
+def test_whole_seconds_are_whole_numbers() -> None:
+    document = json_response(session_document(replace(SESSION, max_age_ms=2_000))).body
+
+    assert b'"ttl":1.5,' in bytes(document)
+    assert b'"max_age":2,' in bytes(document)
+
+
+def test_stored_bytes_are_spliced_in() -> None:
+    message = Message(3, 4, b'{"a":1.0,"a":1e999}')
+    assert b'"message":{"a":1.0,"a":1e999}}' in bytes(json_response(message_document(message)).body)
+
+    values = {
+        StateKey("j"): StoredValue(Value(b" [1.0] "), 1),
+        StateKey("r"): StoredValue(Value(b"\xff", "a/b", is_json=False), 1),
+        StateKey("n"): None,
+    }
+    body = json_response(values_document(values)).body
+    assert body == b'{"j": [1.0] ,"r":{"$raw":"/w==","type":"a/b"},"n":null}'
+
+
+def test_a_page_points_on_only_where_there_is_more() -> None:
+    messages = (Message(3, 0, b"{}"), Message(4, 0, b"{}"))
+    page = Page(messages=messages, first_seq=1, last_seq=9, has_older=True, has_newer=True)
+
+    assert page_document(page, 9)["next"] == 4
+    assert page_document(page, 9)["prev"] == 3
+    ended = page_document(replace(page, has_older=False, has_newer=False), 9)
+    assert (ended["next"], ended["prev"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "has_it"),
+    [
+        (Conditions(), False),
+        (Conditions(if_none_match=("g-7",)), True),
+        (Conditions(if_none_match=(ANY,)), True),
+        (Conditions(if_none_match=("g-8", "x")), False),
+        (Conditions(if_match=("g-7",), if_none_match=("x",)), False),
+        (Conditions(if_match=(ANY,)), False),
+    ],
+)
+def test_a_reader_may_have_it_already(conditions: Conditions, *, has_it: bool) -> None:
+    assert check_read_conditions(conditions, ETAG) is has_it
+
+
+@pytest.mark.parametrize("tags", [(), ("g-8",), ("x", "y")])
+def test_a_condition_that_fails_tells_what_is_there(tags: tuple[str, ...]) -> None:
+    with pytest.raises(PreconditionFailed) as caught:
+        check_read_conditions(Conditions(if_match=tags), ETAG)
+    assert caught.value.etag == '"g-7"'
+
+
+def test_every_error_has_a_status_a_title_and_a_code_of_its_own() -> None:
+    kinds = ServiceError.__subclasses__()
+
+    assert len({kind.default_code for kind in kinds}) == len(kinds)
+    assert len({kind.status for kind in kinds}) == len(kinds)
+    assert all(kind.title for kind in kinds)
+
+
+def test_an_error_says_when_to_come_back() -> None:
+    response = problem_response(Unavailable("No.", retry_after_seconds=5), "id")
+
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")

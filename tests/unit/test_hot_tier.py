@@ -1,0 +1,342 @@
+"""The hot tier: bounded in bytes, never ahead of what it was told, never behind a write."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from service.hot import Entry, HotTier
+from service.hot.entry import OVERHEAD_BYTES
+from service.model import (
+    Append,
+    Appended,
+    ETag,
+    Message,
+    Page,
+    Reading,
+    Session,
+    SessionId,
+    StateKey,
+    StatePart,
+    StoredValue,
+    Touch,
+    Value,
+    View,
+    Window,
+)
+from tests.store_calls import page_by_hand, ref_of
+
+REF = ref_of("chat")
+ROOT = Path(__file__).parents[2]
+
+
+def session(rev: int = 1, gen: str = "gen", messages: int = 0, values: int = 0) -> Session:
+    return Session(
+        id=SessionId("chat"),
+        etag=ETag(gen=gen, rev=rev),
+        created_at_ms=1_000,
+        updated_at_ms=1_000,
+        renewed_at_ms=1_000,
+        ttl_ms=60_000,
+        touch=Touch.WRITE,
+        max_age_ms=None,
+        max_messages=100,
+        message_count=messages,
+        state_key_count=values,
+    )
+
+
+def entry(rev: int = 1, gen: str = "gen", messages: int = 0) -> Entry:
+    return Entry.of(session(rev, gen, messages), 1_000, 0.0)
+
+
+def filled(hot: HotTier, new: Entry | None) -> Entry | None:
+    """Let a read come back with an entry."""
+    fill = hot.begin_fill(REF)
+    hot.fill(REF, new, fill)
+    hot.end_fill(REF, fill)
+    return hot.get(REF)
+
+
+def held_rev(hot: HotTier) -> int | None:
+    held = hot.get(REF)
+    return held and held.session.etag.rev
+
+
+def advanced(new: Entry) -> Entry:
+    etag = new.session.etag
+    return entry(etag.rev + 1, etag.gen)
+
+
+def test_a_fill_is_kept() -> None:
+    hot = HotTier(10_000)
+    new = entry(3)
+
+    assert filled(hot, new) is new
+    assert hot.status.sessions == 1
+    assert hot.status.bytes == new.weight
+
+
+@pytest.mark.parametrize("write", ["wrote", "created", "deleted"])
+def test_a_fill_that_a_write_overtook_is_thrown_away(write: str) -> None:
+    hot = HotTier(10_000)
+    filled(hot, entry(4))
+    fill, creation = hot.begin_fill(REF), hot.begin_fill(REF)
+    match write:
+        case "wrote":
+            hot.wrote(REF, ETag(gen="gen", rev=5), advanced)
+        case "created":
+            hot.created(REF, entry(1, "new"), creation)
+        case "deleted":
+            hot.deleted(REF)
+    after = held_rev(hot)
+    hot.fill(REF, entry(4), fill)
+
+    assert fill.is_spoiled
+    assert held_rev(hot) == after != 4
+
+
+def test_a_fill_never_overwrites_a_later_revision() -> None:
+    hot = HotTier(10_000)
+    filled(hot, entry(5))
+    filled(hot, entry(4))
+
+    assert held_rev(hot) == 5
+
+
+def test_a_fill_of_another_gen_replaces() -> None:
+    hot = HotTier(10_000)
+    filled(hot, entry(5))
+    filled(hot, entry(1, "new"))
+
+    assert held_rev(hot) == 1
+
+
+def test_a_read_that_finds_nothing_forgets() -> None:
+    hot = HotTier(10_000)
+    filled(hot, entry(5))
+
+    assert filled(hot, None) is None
+    assert hot.status.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("rev", "gen", "kept"), [(5, "gen", 5), (6, "gen", None), (4, "gen", 4), (5, "new", None)]
+)
+def test_a_write_is_taken_over_only_if_it_follows_what_is_held(
+    rev: int, gen: str, kept: int | None
+) -> None:
+    hot = HotTier(10_000)
+    filled(hot, entry(4))
+    hot.wrote(REF, ETag(gen=gen, rev=rev), advanced)
+
+    assert held_rev(hot) == kept
+
+
+def test_a_creation_that_another_write_overtook_is_not_kept() -> None:
+    hot = HotTier(10_000)
+    creation = hot.begin_fill(REF)
+    hot.wrote(REF, ETag(gen="gen", rev=2), advanced)
+    hot.created(REF, entry(1), creation)
+
+    assert hot.get(REF) is None
+
+
+def test_a_creation_does_not_overwrite_what_a_read_saw_later() -> None:
+    hot = HotTier(10_000)
+    creation = hot.begin_fill(REF)
+    filled(hot, entry(2))
+    hot.created(REF, entry(1), creation)
+
+    assert held_rev(hot) == 2
+
+
+def test_what_was_used_least_recently_leaves_first() -> None:
+    hot = HotTier(3 * OVERHEAD_BYTES)
+    refs = [ref_of(name) for name in "abcd"]
+    for ref in refs[:3]:
+        hot.created(ref, entry(), hot.begin_fill(ref))
+    hot.get(refs[0])
+    hot.created(refs[3], entry(), hot.begin_fill(refs[3]))
+
+    assert [hot.get(ref) is not None for ref in refs] == [True, False, True, True]
+    assert hot.status.evicted == 1
+
+
+def test_what_is_larger_than_the_tier_is_not_kept() -> None:
+    hot = HotTier(OVERHEAD_BYTES - 1)
+
+    assert filled(hot, entry()) is None
+    assert hot.status.bytes == 0
+
+
+def test_evicting_stops_as_soon_as_enough_is_free() -> None:
+    hot = HotTier(100 * OVERHEAD_BYTES)
+    for number in range(10):
+        ref = ref_of(str(number))
+        hot.created(ref, entry(), hot.begin_fill(ref))
+
+    assert hot.evict(0) == 0
+    assert hot.evict(OVERHEAD_BYTES + 1) == 2 * OVERHEAD_BYTES
+    assert hot.evict(1 << 40) == 8 * OVERHEAD_BYTES
+    assert hot.status.sessions == hot.status.bytes == 0
+    assert hot.status.evicted == 10
+
+
+def test_hits_and_misses_are_counted() -> None:
+    hot = HotTier(1)
+    for is_hit in (True, False, False):
+        hot.count(is_hit=is_hit)
+
+    assert (hot.status.hits, hot.status.misses) == (1, 2)
+
+
+class Accounting(RuleBasedStateMachine):
+    """Whatever is done, the bytes are those of the entries, and within the budget."""
+
+    names = st.sampled_from([ref_of(name) for name in "abcdefgh"])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hot = HotTier(6 * OVERHEAD_BYTES)
+
+    @rule(ref=names, rev=st.integers(1, 5), size=st.integers(0, 5_000))
+    def fill(self, ref: object, rev: int, size: int) -> None:
+        assert isinstance(ref, type(REF))
+        view = View(
+            session=session(rev, values=1),
+            now_ms=1_000,
+            values={StateKey("k"): StoredValue(Value(b"x" * size), 1)},
+        )
+        reading = Reading(state=StatePart.ALL)
+        fill = self.hot.begin_fill(ref)
+        self.hot.fill(ref, entry(rev).filled(reading, view), fill)
+        self.hot.end_fill(ref, fill)
+
+    @rule(ref=names, rev=st.integers(1, 6))
+    def write(self, ref: object, rev: int) -> None:
+        assert isinstance(ref, type(REF))
+        self.hot.wrote(ref, ETag(gen="gen", rev=rev), advanced)
+
+    @rule(ref=names)
+    def delete(self, ref: object) -> None:
+        assert isinstance(ref, type(REF))
+        self.hot.deleted(ref)
+
+    @rule(excess=st.integers(0, 4_000))
+    def evict(self, excess: int) -> None:
+        before = self.hot.status.bytes
+        freed = self.hot.evict(excess)
+        assert self.hot.status.bytes == before - freed
+        assert freed >= min(excess, before)
+
+    @invariant()
+    def bytes_are_true(self) -> None:
+        entries = self.hot._entries.values()
+        assert self.hot.status.bytes == sum(held.weight for held in entries)
+        assert self.hot.status.bytes <= self.hot.budget_bytes
+        assert not self.hot._fills
+
+
+TestAccounting = Accounting.TestCase
+TestAccounting.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+
+
+WINDOWS = st.builds(
+    Window,
+    limit=st.integers(0, 12),
+    newest=st.booleans(),
+    after=st.none() | st.integers(0, 25),
+    before=st.none() | st.integers(0, 25),
+    since_ms=st.none() | st.integers(990, 1_030),
+)
+
+
+@given(window=WINDOWS, known=st.integers(0, 10), first=st.integers(1, 10), new=st.integers(0, 5))
+@example(window=Window(limit=0), known=0, first=1, new=0)
+@example(window=Window(limit=0, newest=False, after=99), known=0, first=1, new=0)
+@settings(max_examples=500, deadline=None)
+def test_an_entry_answers_a_window_rightly_or_not_at_all(
+    window: Window, known: int, first: int, new: int
+) -> None:
+    messages = [Message(seq, 1_000 + seq // 2, b"{}") for seq in range(first, first + 10)]
+    page = page_by_hand(messages, Window(limit=known))
+    reading = Reading(window=Window(limit=known))
+    view = View(session=session(messages=10), now_ms=1_000, page=page)
+    held = entry(messages=10).filled(reading, view)
+    for seq in range(first + 10, first + 10 + new):
+        messages.append(Message(seq, 1_000 + seq // 2, b"{}"))
+        held = held.appended(
+            Append(messages=(b"{}",), digests=(b"",)),
+            Appended(
+                session=session(messages=len(messages)),
+                now_ms=1_000,
+                changed=True,
+                count=1,
+                at_ms=messages[-1].at_ms,
+                last_seq=seq,
+                first_seq_held=first,
+                duplicates=(),
+            ),
+            0.0,
+        )
+    answer = held.view(Reading(window=window), 0.0)
+
+    assert answer is None or answer.page == page_by_hand(messages, window)
+    if known + new >= window.limit > 0 and window == Window(limit=window.limit):
+        assert answer is not None
+
+
+def test_an_entry_never_says_absent_without_knowing_it() -> None:
+    some = Reading(state=StatePart.SOME, keys=(StateKey("a"),))
+
+    assert Entry.of(session(values=1), 1_000, 0.0).view(some, 0.0) is None
+    assert Entry.of(session(values=1), 1_000, 0.0).view(Reading(state=StatePart.ALL), 0.0) is None
+    empty = Entry.of(session(values=0), 1_000, 0.0).view(some, 0.0)
+    assert empty is not None
+    assert empty.values == {StateKey("a"): None}
+
+
+def test_an_entry_expires_by_the_clock_of_redis() -> None:
+    held = Entry.of(session(), redis_now_ms=31_000, now=500.0)
+
+    assert not held.has_expired(500.0 + 29.999)
+    assert held.has_expired(500.0 + 30.0)
+
+
+def test_messages_that_a_setting_trimmed_are_not_shown() -> None:
+    messages = [Message(seq, 1_000, b"{}") for seq in range(1, 11)]
+    page = page_by_hand(messages, Window(limit=10))
+    view = View(session=session(messages=10), now_ms=1_000, page=page)
+    held = entry(messages=10).filled(Reading(window=Window(limit=10)), view)
+    trimmed = held.verified(session(2, messages=4), 1_000, 0.0)
+
+    answer = trimmed.view(Reading(window=Window(limit=5)), 0.0)
+    assert answer is None or answer.page == page_by_hand(messages[-4:], Window(limit=5))
+
+
+def test_a_session_without_messages_has_an_empty_page() -> None:
+    answer = entry().view(Reading(window=Window(limit=5)), 0.0)
+
+    assert answer is not None
+    assert answer.page == Page()
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (3, 1)])
+def test_the_weight_of_twenty_thousand_sessions_is_the_memory_they_take(
+    shape: tuple[int, int],
+) -> None:
+    child = Path(__file__).with_name("hot_tier_child.py")
+    done = subprocess.run(
+        [sys.executable, child, "20000", *map(str, shape)],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+    )
+    rss_bytes, weight_bytes = map(int, done.stdout.split())
+
+    assert 0.8 < rss_bytes / weight_bytes < 1.2
