@@ -1,10 +1,10 @@
 """The use cases: read-through and write-through over the durable and the hot tier.
 
-A write is acknowledged when Redis has applied it; the hot tier follows, never leads. The moment of
-an entry is the one before Redis was asked: it is never younger, and never lives longer, than Redis's.
-A read always
+A write is acknowledged when Redis has applied it; the hot tier follows, never leads. A read always
 asks Redis, which answers "the same" when the hot tier holds what is asked (no invalidation channel
 tells of other processes' writes yet, and old and new dyno overlap at every deploy).
+
+The clock is read before Redis is asked: an entry is rather too old than outliving its session.
 """
 
 import asyncio
@@ -82,6 +82,8 @@ class Sessions:
             elif done.changed:
                 session, redis_now_ms = done.session, done.now_ms
                 self._follow(ref, session, fill, lambda e: e.verified(session, redis_now_ms, now))
+            else:
+                self._hot.confirmed(ref, done.session.etag)
         return done
 
     async def delete(self, ref: SessionRef, conditions: Conditions) -> None:
@@ -96,6 +98,8 @@ class Sessions:
             done = await self._store.append(ref, append, conditions)
             if done.changed:
                 self._follow(ref, done.session, fill, lambda e: e.appended(append, done, now))
+            else:
+                self._hot.confirmed(ref, done.session.etag)
         return done
 
     async def write_state(
@@ -109,6 +113,8 @@ class Sessions:
                 self._hot.deleted(ref)
             elif done.changed:
                 self._follow(ref, done.session, fill, lambda e: e.state_written(write, done, now))
+            else:
+                self._hot.confirmed(ref, done.session.etag)
         return done
 
     def _follow(

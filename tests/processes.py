@@ -142,7 +142,7 @@ class Service:
         self.log_path.unlink()
 
 
-def start_service(group: Path | None = None, **environ: str) -> Service:
+def start_service(group: Path | None = None, /, **environ: str) -> Service:
     """Start the service on a free port, inside a memory group if one is given.
 
     Variables of the environment are given by name.

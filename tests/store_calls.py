@@ -40,6 +40,9 @@ def ref_of(name: str, namespace: str = "default") -> SessionRef:
     return SessionRef(namespace=Namespace(namespace), id=SessionId(name))
 
 
+CHAT = ref_of("chat")
+
+
 class Tier(Protocol):
     """What the store and the use cases over it have in common."""
 
@@ -63,7 +66,7 @@ class Chat:
     """One session of a tier."""
 
     tier: Tier
-    ref: SessionRef = ref_of("chat")
+    ref: SessionRef = CHAT
 
     async def put(
         self,

@@ -93,7 +93,17 @@ class HotTier:
         held = entry.session.etag
         if held.gen == etag.gen and held.rev == etag.rev - 1:
             self._put(ref, change(entry))
-        elif held.gen != etag.gen or held.rev < etag.rev:
+        elif not _is_at_least(entry, etag):
+            self._put(ref, None)
+
+    def confirmed(self, ref: SessionRef, etag: ETag) -> None:
+        """Drop what lags behind a write that changed nothing.
+
+        A retry that finds its work done acknowledges a write whose own reply never came.
+        """
+        self._spoil(ref)
+        entry = self._entries.get(ref)
+        if entry is not None and not _is_at_least(entry, etag):
             self._put(ref, None)
 
     def created(self, ref: SessionRef, entry: Entry, fill: Fill) -> None:
@@ -141,5 +151,10 @@ class HotTier:
 
 def _is_newer(entry: Entry, other: Entry) -> bool:
     """Whether both are the same session and `entry` is at a later revision."""
-    mine, theirs = entry.session.etag, other.session.etag
-    return mine.gen == theirs.gen and mine.rev > theirs.rev
+    return _is_at_least(entry, other.session.etag) and entry.session.etag != other.session.etag
+
+
+def _is_at_least(entry: Entry, etag: ETag) -> bool:
+    """Whether an entry is of the same session as a tag and not older."""
+    held = entry.session.etag
+    return held.gen == etag.gen and held.rev >= etag.rev

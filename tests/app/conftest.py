@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from httpx import AsyncClient
+from asgi_lifespan import LifespanManager
+from httpx import ASGITransport, AsyncClient
 from redis import Redis
+from starlette.types import Receive, Scope, Send
 
 from service.__main__ import Server as HttpServer
 from service.__main__ import _config
 from service.app import create_app
 from service.http.state import Stopping
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 from tests.conftest import Serve, run_app
 from tests.polling import POLL_SECONDS
 from tests.servers import Server, start_server
@@ -62,6 +64,23 @@ async def wire(valkey: Server) -> AsyncIterator[AsyncClient]:
     """Give a client that speaks to the service through uvicorn and a socket, as users do."""
     async with run_on_a_socket(REDIS_URL=valkey.url) as client:
         yield client
+
+
+@asynccontextmanager
+async def run_with_state(settings: Settings, **parts: object) -> AsyncIterator[AsyncClient]:
+    """Run the service with parts of its state exchanged, None = taken away."""
+    app = create_app(settings)
+
+    async def exchange(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            state = {**scope["state"], **parts}
+            scope["state"] = {name: part for name, part in state.items() if part is not None}
+        await app(scope, receive, send)
+
+    async with LifespanManager(exchange) as manager:
+        transport = ASGITransport(app=manager.app)
+        async with AsyncClient(transport=transport, base_url="http://ballast") as client:
+            yield client
 
 
 @asynccontextmanager

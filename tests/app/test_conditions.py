@@ -139,7 +139,7 @@ async def test_a_batch_that_only_gets_has_conditions_and_no_304(api: AsyncClient
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
 async def test_a_condition_that_cannot_be_read_is_400(
-    api: AsyncClient, header: str, name: str, exists: bool
+    api: AsyncClient, header: str, name: str, *, exists: bool
 ) -> None:
     if exists:
         await create(api)

@@ -164,3 +164,12 @@ async def test_a_write_takes_no_query(
     response = await api.request(method, f"{path}?dry_run=1", content=body)
     assert_problem(response, 400, at="/query/dry_run")
     assert_problem(await api.get(SESSION), 404)
+
+
+@pytest.mark.parametrize("path", ["messages", "state"])
+async def test_a_key_that_would_not_be_remembered_is_refused(api: AsyncClient, path: str) -> None:
+    headers = {"Idempotency-Key": "k"}
+    response = await api.post(f"{SESSION}/{path}", content=b"{}", headers=headers)
+
+    assert_problem(response, 400, "idempotency_not_supported", at="/headers/idempotency-key")
+    assert_problem(await api.get(SESSION), 404)

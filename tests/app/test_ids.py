@@ -41,7 +41,10 @@ async def test_escapes_that_are_not_needed_mean_the_same(client: AsyncClient) ->
 
 @pytest.mark.parametrize(
     "segment",
-    ["", "%2E", "%2e%2E", ".%2e", "%00", "a%1f", "%7F", "a%0Ab", "%ff", "%C3", "%ED%A0%80", "%F5%80%80%80", "%C0%AF"],
+    [
+        "", "%2E", "%2e%2E", ".%2e", "%00", "a%1f", "%7F", "a%0Ab", "%ff", "%C3", "%ED%A0%80",
+        "%F5%80%80%80", "%C0%AF",
+    ],
 )  # fmt: skip
 async def test_a_name_that_cannot_be_is_refused(api: AsyncClient, segment: str) -> None:
     assert_problem(await api.get(f"/v1/sessions/{segment}"), 400, at="/path/id")

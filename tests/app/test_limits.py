@@ -80,3 +80,18 @@ async def test_the_default_limits_are_those_of_the_contract(api: AsyncClient) ->
     value = await api.put(f"{SESSION}/state/k", content=b"x" * 4_194_305)
     assert assert_problem(value, 413)["limit"] == 4_194_304
     assert (await api.put(f"{SESSION}/state/k", content=b"x" * 4_194_304)).status_code == 201
+
+
+async def test_a_page_of_messages_ends_early_where_it_would_be_too_large(start: Serve) -> None:
+    limits = {"MAX_ANSWER_BYTES": "2048", "MAX_MESSAGE_BYTES": "500", "MAX_VALUE_BYTES": "500"}
+    async with start(**limits) as api:
+        for _ in range(12):
+            await api.post(f"{SESSION}/messages", json={"messages": [{"x": "y" * 400}]})
+        cold = {"Cache-Control": "no-cache"}
+
+        newest = (await api.get(f"{SESSION}/messages?last=12", headers=cold)).json()
+        assert newest["messages"][-1]["seq"] == 12
+        assert newest["prev"] == newest["messages"][0]["seq"]
+        oldest = (await api.get(f"{SESSION}/messages?after=0", headers=cold)).json()
+        assert oldest["messages"][0]["seq"] == 1
+        assert oldest["next"] == oldest["messages"][-1]["seq"] < 12

@@ -1,6 +1,8 @@
 """Sessions over HTTP: create, read, change, delete."""
 
+import asyncio
 from time import monotonic
+from urllib.parse import quote
 
 import pytest
 from httpx import AsyncClient, Response
@@ -157,19 +159,22 @@ async def test_without_touch_only_a_ttl_in_the_call_renews(client: AsyncClient) 
     await eventually(write_with_ttl, lambda r: r.headers["Session-Expires"] > ends)
 
 
-@pytest.mark.parametrize("path", ["", "/messages", "/state", "/state/k"])
-async def test_with_touch_access_a_read_renews(api: AsyncClient, path: str) -> None:
-    await api.put(f"{URL}/state/k", content=b"1")
-    created = await api.put(URL, json={"ttl": 60, "touch": "access"})
+async def test_with_touch_access_every_kind_of_read_renews(api: AsyncClient) -> None:
+    async def is_renewed_by(path: str) -> None:
+        session = f"/v1/sessions/{quote(path, safe='')}-"
+        await api.put(f"{session}/state/k", content=b"1")
+        created = await api.put(session, json={"ttl": 60, "touch": "access"})
+        ends = created.headers["Session-Expires"]
 
-    async def read() -> Response:
-        return await api.get(URL + path)
+        async def read() -> Response:
+            return await api.get(session + path)
 
-    assert (await read()).headers["Session-Expires"] == created.headers["Session-Expires"]
-    renewed = await eventually(
-        read, lambda r: r.headers["Session-Expires"] > created.headers["Session-Expires"]
-    )
-    assert renewed.headers["Session-TTL"] == "60"
+        assert (await read()).headers["Session-Expires"] == ends
+        renewed = await eventually(read, lambda r: r.headers["Session-Expires"] > ends)
+        assert renewed.headers["Session-TTL"] == "60"
+
+    paths = ("", "?include=state,messages", "/messages", "/state", "/state?values=true", "/state/k")
+    await asyncio.gather(*map(is_renewed_by, paths))
 
 
 async def test_a_whole_turn_is_read_in_one_call(client: AsyncClient) -> None:
@@ -214,7 +219,8 @@ async def test_an_include_that_is_too_large_is_413_with_the_limit(start: Serve) 
     "text",
     [
         "0", "-1", "-0.0", "0.0005", "1.0015", "1e-4", "315360000.001", "1e999999999",
-        "1e-999999999", "1e99999999999999999999", '"60"', "true", "[]", "{}", "0." + "0" * 9999 + "1",
+        "1e-999999999", "1e99999999999999999999", '"60"', "true", "[]", "{}",
+        "0." + "0" * 9999 + "1",
     ],
 )  # fmt: skip
 async def test_seconds_out_of_range_are_refused_fast(

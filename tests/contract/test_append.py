@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import Conflict
-from service.model import Limits, SettingsChange, Window
-from service.store import RedisStore
+from service.model import Append, Appended, Conditions, Limits, SettingsChange, Window
+from service.store import Defaults, RedisStore
 from tests.servers import Server
-from tests.store_calls import DEFAULTS, Chat, Defaults, open_store
+from tests.store_calls import CHAT, DEFAULTS, Chat, open_store
 
 SMALL_WINDOW = Defaults(ttl_ms=0, max_messages=6, dedupe_window=4)
 
@@ -169,6 +169,16 @@ async def test_the_name_of_the_member_is_kept_whatever_it_is(chat: Chat, member:
     await chat.say_once("a", member=member)
 
     assert (await chat.say_once("a", member=member)).duplicates == (0,)
+
+
+async def test_a_digest_is_not_found_across_two_others(store: RedisStore) -> None:
+    async def append(*digests: bytes) -> Appended:
+        append = Append(messages=(b"{}",) * len(digests), digests=digests, dedupe="id")
+        return await store.append(CHAT, append, Conditions())
+
+    await append(b"AAAAaaaa", b"BBBBbbbb")
+    assert (await append(b"aaaaBBBB")).duplicates == ()
+    assert (await append(b"BBBBbbbb")).duplicates == (0,)
 
 
 async def test_as_many_duplicates_as_a_call_may_hold_are_told(server: Server) -> None:

@@ -65,7 +65,7 @@ async def test_a_value_comes_back_as_it_was_sent(chat: Chat, value: Value) -> No
 
 async def test_keys_are_literal(chat: Chat) -> None:
     names = ["*", "{a}", "a/b", "..", " ", "ключ", "\U0001f600", "k" * 512]
-    await chat.write({name: b"1" for name in names})
+    await chat.write(dict.fromkeys(names, b"1"))
     names_read = (await chat.view(Reading(state=StatePart.NAMES))).names
     some = Reading(state=StatePart.SOME, keys=(StateKey("*"), StateKey("?")))
 
@@ -173,13 +173,13 @@ async def test_an_answer_that_would_be_too_large_is_told_before_any_write(
     limits = Limits(max_answer_bytes=1_000, max_value_bytes=500)
     async with open_store(server.url, limits) as store:
         chat = Chat(store)
-        before = await chat.write({key: b"x" * (1_001 // count + 1) for key in keys})
+        before = await chat.write(dict.fromkeys(keys, b"x" * (1_001 // count + 1)))
         some = Reading(state=StatePart.SOME, keys=tuple(map(StateKey, keys)))
 
         for call in (
             chat.write({"new": b"1"}, gets=keys),
             chat.write(deletes=["k0"], gets=[*keys[1:], keys[1], keys[1]]),
-            chat.write({key: b"y" * 1_001 for key in keys}, gets=keys),
+            chat.write(dict.fromkeys(keys, b"y" * 1_001), gets=keys),
             chat.view(some),
             chat.view(Reading(state=StatePart.ALL)),
         ):

@@ -5,8 +5,11 @@ from itertools import product
 import anyio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
+from service.codec import pack_message
 from service.model import Limits, Message, Page, Reading, SettingsChange, Window
+from service.store.keys import session_keys
 from tests.servers import Server
 from tests.store_calls import Chat, open_store, page_by_hand, ref_of
 
@@ -31,6 +34,17 @@ async def test_every_window_is_what_one_would_pick_by_hand(chat: Chat) -> None:
         [0, 1, 8, 37, 1_000], [True, False], seqs, seqs, times
     ):
         window = Window(limit=limit, newest=newest, after=after, before=before, since_ms=since)
+        assert await chat.page(window) == page_by_hand(messages, window), window
+
+
+async def test_windows_are_right_where_messages_were_deleted_too(chat: Chat, redis: Redis) -> None:
+    messages = list(await fill(chat))
+    for hole in (messages[3], messages[4], messages[20], messages[36]):
+        redis.lrem(session_keys(chat.ref).log.decode(), 1, pack_message(hole))  # type: ignore[arg-type]
+        messages.remove(hole)
+
+    for limit, newest, after, before in product([2, 50], [True, False], range(7, 47), [12, 29, 99]):
+        window = Window(limit=limit, newest=newest, after=after, before=before)
         assert await chat.page(window) == page_by_hand(messages, window), window
 
 

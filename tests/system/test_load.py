@@ -103,3 +103,25 @@ def test_ten_thousand_polls_of_health_cost_no_memory() -> None:
         poll(connection, POLLS)
 
         assert process.memory_info().rss - before <= 2 * MIB
+
+
+async def hang_up_on(port: int, name: str) -> None:
+    """Ask for a session and be gone before the answer comes."""
+    _, writer = await asyncio.open_connection(HOST, port)
+    writer.write(f"GET /v1/sessions/{name} HTTP/1.1\r\nHost: ballast\r\n\r\n".encode())
+    await writer.drain()
+    writer.transport.abort()
+
+
+async def test_callers_who_hang_up_leave_no_answer_for_others() -> None:
+    with (
+        start_server("valkey") as server,
+        start_service(REDIS_URL=server.url, REDIS_MAX_CONNECTIONS="1") as service,
+    ):
+        service.wait_until_connected()
+        for name in ("mine", "theirs"):
+            assert service.http.put(f"/v1/sessions/{name}", json={}).status_code == 201
+        for _ in range(100):
+            await asyncio.gather(*(hang_up_on(service.port, "theirs") for _ in range(5)))
+            answer = await asyncio.to_thread(service.http.get, "/v1/sessions/mine")
+            assert answer.json()["id"] == "mine"

@@ -20,6 +20,9 @@ INSTALL_SECONDS = 120.0
 START_SECONDS = 15.0
 MESSAGE = {"role": "user", "text": "Grüße 🙂"}
 
+# What pip needs to find its packages where this machine has them.
+PIP_VARIABLES = ("PIP_", "HTTPS_PROXY", "https_proxy", "SSL_CERT_")
+
 pytestmark = pytest.mark.timeout(INSTALL_SECONDS + 60)
 
 
@@ -42,11 +45,12 @@ class Serving:
         self.log_path = checkout / "serve.log"
         self.valkey_pid_path = checkout / ".data" / "valkey.pid"
         self.url = f"http://{HOST}:{port}"
+        environ = {k: text for k, text in os.environ.items() if k.startswith(PIP_VARIABLES)}
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                ["scripts/serve"],
+                [checkout / "scripts" / "serve"],
                 cwd=checkout,
-                env=clean_environ(PORT=str(port)),
+                env=clean_environ(PORT=str(port), **environ),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -5,9 +5,8 @@ python hot_tier_child.py SESSIONS MESSAGES VALUES
 
 import sys
 
-import psutil
-
 from service.hot import Entry, HotTier
+from service.memory.machine import own_rss_bytes
 from service.model import (
     Append,
     Appended,
@@ -74,11 +73,11 @@ def entry_of(number: int) -> Entry:
 
 
 hot = HotTier(1 << 40)
-process = psutil.Process()
 entry_of(0)
-before = process.memory_info().rss
+before = own_rss_bytes()
 for index in range(SESSIONS):
     reference = SessionRef(namespace=Namespace("default"), id=session(index, 0, 0).id)
-    hot.created(reference, entry_of(index))
+    with hot.watch(reference) as fill:
+        hot.created(reference, entry_of(index), fill)
 assert hot.status.sessions == SESSIONS
-sys.stdout.write(f"{process.memory_info().rss - before} {hot.status.bytes}\n")
+sys.stdout.write(f"{own_rss_bytes() - before} {hot.status.bytes}\n")

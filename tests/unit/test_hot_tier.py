@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from service.hot import Entry, HotTier
+from service.hot import Entry, Fill, HotTier
 from service.hot.entry import OVERHEAD_BYTES
 from service.model import (
     Append,
@@ -64,7 +65,7 @@ def filled(hot: HotTier, new: Entry | None) -> Entry | None:
 
 def held_rev(hot: HotTier) -> int | None:
     held = hot.get(REF)
-    return held and held.session.etag.rev
+    return held.session.etag.rev if held else None
 
 
 def advanced(new: Entry) -> Entry:
@@ -81,18 +82,22 @@ def test_a_fill_is_kept() -> None:
     assert hot.status.bytes == new.weight
 
 
-@pytest.mark.parametrize("write", ["wrote", "created", "deleted"])
-def test_a_fill_that_a_write_overtook_is_thrown_away(write: str) -> None:
+WRITES: list[Callable[[HotTier, Fill], None]] = [
+    lambda hot, _: hot.wrote(REF, ETag(gen="gen", rev=5), advanced),
+    lambda hot, fill: hot.created(REF, entry(1, "new"), fill),
+    lambda hot, _: hot.deleted(REF),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_fill_that_a_write_overtook_is_thrown_away(
+    write: Callable[[HotTier, Fill], None],
+) -> None:
     hot = HotTier(10_000)
     filled(hot, entry(4))
-    fill, creation = hot.begin_fill(REF), hot.begin_fill(REF)
-    match write:
-        case "wrote":
-            hot.wrote(REF, ETag(gen="gen", rev=5), advanced)
-        case "created":
-            hot.created(REF, entry(1, "new"), creation)
-        case "deleted":
-            hot.deleted(REF)
+    fill = hot.begin_fill(REF)
+    with hot.watch(REF) as creation:
+        write(hot, creation)
     after = held_rev(hot)
     hot.fill(REF, entry(4), fill)
 
@@ -135,6 +140,21 @@ def test_a_write_is_taken_over_only_if_it_follows_what_is_held(
     hot.wrote(REF, ETag(gen=gen, rev=rev), advanced)
 
     assert held_rev(hot) == kept
+
+
+@pytest.mark.parametrize(
+    ("rev", "gen", "kept"), [(4, "gen", 4), (3, "gen", 4), (5, "gen", None), (4, "new", None)]
+)
+def test_a_write_that_changed_nothing_drops_what_lags_behind_it(
+    rev: int, gen: str, kept: int | None
+) -> None:
+    hot = HotTier(10_000)
+    filled(hot, entry(4))
+    with hot.watch(REF) as fill:
+        hot.confirmed(REF, ETag(gen=gen, rev=rev))
+
+    assert held_rev(hot) == kept
+    assert fill.is_spoiled
 
 
 def test_a_creation_that_another_write_overtook_is_not_kept() -> None:

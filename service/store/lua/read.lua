@@ -26,9 +26,8 @@ local function at_of(element)
   return (struct.unpack('>I6', element, 7))
 end
 
--- The first index in 0..count whose message has field(message) >= bound.
-local function lower_bound(count, field, bound)
-  local low, high = 0, count
+-- The first index in low..high whose message has field(message) >= bound.
+local function lower_bound(low, high, field, bound)
   while low < high do
     local middle = math.floor((low + high) / 2)
     if field(message(middle)) < bound then low = middle + 1 else high = middle end
@@ -36,12 +35,21 @@ local function lower_bound(count, field, bound)
   return low
 end
 
+-- The first index whose seq is at least that. Seqs only grow, so where none was deleted both bounds
+-- of the search are the answer: a look into the middle of a long log walks half of it.
+local function index_of(count, seq)
+  local oldest, newest = oldest_seq(), seq_of(redis.call('LINDEX', LOG, -1))
+  local low = math.min(count, math.max(0, count - (newest - seq + 1)))
+  local high = math.min(count, math.max(0, seq - oldest))
+  return lower_bound(low, high, seq_of, seq)
+end
+
 -- The window as indices, both included.
 local function window_bounds(count)
   local from, to = 0, count - 1
-  if AFTER then from = lower_bound(count, seq_of, AFTER + 1) end
-  if SINCE then from = math.max(from, lower_bound(count, at_of, SINCE)) end
-  if BEFORE then to = lower_bound(count, seq_of, BEFORE) - 1 end
+  if AFTER then from = index_of(count, AFTER + 1) end
+  if SINCE then from = math.max(from, lower_bound(0, count, at_of, SINCE)) end
+  if BEFORE then to = index_of(count, BEFORE) - 1 end
   if END == 'newest' then return math.max(from, to - LIMIT + 1), to end
   return from, math.min(to, from + LIMIT - 1)
 end
