@@ -52,8 +52,8 @@ def create_app(
             parts = _build(settings, clock)
             stack.callback(parts.probe.close)
             stack.push_async_callback(parts.link.aclose)
-            if settings.enable_health_check:
-                await stack.enter_async_context(_background(parts.watch.run()))
+            watching = parts.watch.run(is_active=settings.enable_health_check)
+            await stack.enter_async_context(_background(watching))
             await stack.enter_async_context(_background(parts.governor.run()))
             freeze_heap()
             yield _state(settings, clock, stopping, parts)

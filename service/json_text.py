@@ -6,12 +6,13 @@ we do not (invalid UTF-8, members sent twice, depth) is checked here, on the byt
 
 import json
 import re
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from service.errors import BadInput, Fault
+from service.errors import BadInput, Fault, TooLarge
 
 T = TypeVar("T")
 
@@ -19,8 +20,14 @@ _any = msgspec.json.Decoder(msgspec.Raw)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
+_NO_FIELD_NAME = re.compile(r'["\\\x00-\x1f]')  # what msgspec takes in no name of a field
 _INTEGER = re.compile(rb"-?[0-9]+")
+_CHEAP_ITEMS = 100_000
+"""So many are counted after they were split: an item costs about 250 bytes while it lasts."""
+_TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*"|[\[\]{},]', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]+|\\.)*"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_COMMA = ord(",")
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
@@ -36,21 +43,29 @@ def check_utf8(text: bytes) -> None:
         ) from None
 
 
-def split_members(text: bytes, pointer: str = "") -> dict[str, bytes]:
+def split_members(text: bytes, pointer: str = "", *, most: int) -> dict[str, bytes]:
     """Return the members of an object as sent, each value as its exact bytes.
 
-    Raises BadInput for what is no JSON object or names a member twice.
+    Raises BadInput for what is no JSON object or names a member twice, TooLarge for more than
+    `most` members.
     """
+    _check_count(text, pointer, most)
     members = _decode(_members, text, pointer, "a JSON object")
+    if len(members) > most:
+        raise _too_many(pointer, most)
     result = {name: bytes(value) for name, value in members.items()}
     if _has_repeated_member(text, result):
         raise BadInput("A member is given twice.", Fault(pointer, "names must be unique"))
     return result
 
 
-def split_items(text: bytes, pointer: str) -> list[bytes]:
-    """Return the items of an array as sent, each as its exact bytes."""
-    return [bytes(item) for item in _decode(_items, text, pointer, "a JSON array")]
+def split_items(text: bytes, pointer: str, *, most: int) -> list[bytes]:
+    """Return the items of an array as sent, each as its exact bytes. Raises as split_members."""
+    _check_count(text, pointer, most)
+    items = _decode(_items, text, pointer, "a JSON array")
+    if len(items) > most:
+        raise _too_many(pointer, most)
+    return [bytes(item) for item in items]
 
 
 def check_value(text: bytes, pointer: str, *, max_depth: int) -> None:
@@ -68,9 +83,7 @@ def depth_exceeds(text: bytes, max_depth: int) -> bool:
     """Whether arrays and objects of valid JSON nest deeper than `max_depth`."""
     if text.count(b"[") + text.count(b"{") <= max_depth:
         return False
-    # Outside of strings only: without escapes, every second piece between quotes is outside.
-    outside = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
-    brackets = b"".join(outside).translate(None, _NOT_BRACKETS)
+    brackets = _STRING.sub(b"", text).translate(None, _NOT_BRACKETS)
     return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > max_depth
 
 
@@ -81,20 +94,54 @@ class Identity(NamedTuple):
     text: str
 
 
-def identity(message: bytes, member: str, pointer: str) -> Identity | None:
-    """Return a message's top-level `member` if it is text or an integer, else None.
+def member(text: bytes, name: str) -> bytes | None:
+    """Return one member of a JSON object, None if it is not there, or the text is no object."""
+    if not text.startswith(b"{"):
+        return None
+    if _NO_FIELD_NAME.search(name):
+        value = _members.decode(text).get(name)
+    else:
+        value = _decoder_of(name).decode(text).value
+    return bytes(value) if isinstance(value, msgspec.Raw) else None
+
+
+def identity(message: bytes, name: str, pointer: str) -> Identity | None:
+    """Return a message's top-level member `name` if it is text or an integer, else None.
 
     Raises BadInput if the message names that member twice.
     """
-    raw = _members.decode(message).get(member)
-    if raw is None:
+    text = member(message, name)
+    if text is None:
         return None
-    if _may_repeat(message, member) and _has_repeated(message, member):
+    if _may_repeat(message, name) and _has_repeated(message, name):
         raise BadInput("A message names its dedupe member twice.", Fault(pointer, "must be unique"))
-    text = bytes(raw)
     if text.startswith(b'"'):
         return Identity(text, _text.decode(text))
     return Identity(text, text.decode()) if _INTEGER.fullmatch(text) else None
+
+
+@lru_cache(maxsize=256)
+def _decoder_of(member: str) -> msgspec.json.Decoder[Any]:
+    """Return a decoder that keeps one member and passes over all others without making objects."""
+    field = ("value", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
+    return msgspec.json.Decoder(msgspec.defstruct("One", [field], rename={"value": member}))
+
+
+def _check_count(text: bytes, pointer: str, most: int) -> None:
+    """Raise TooLarge before so many items are split that they would fill the memory."""
+    if text.count(b",") < _CHEAP_ITEMS:
+        return
+    depth = items = 0
+    for token in _TOKEN.finditer(text):
+        byte = text[token.start()]
+        depth += _STEP.get(byte, 0)
+        items += depth == 1 and byte == _COMMA
+        if items >= most:
+            raise _too_many(pointer, most)
+
+
+def _too_many(pointer: str, most: int) -> TooLarge:
+    return TooLarge(f"More than {most} in one call.", Fault(pointer, "too many"), limit=most)
 
 
 def _decode(decoder: msgspec.json.Decoder[T], text: bytes, pointer: str, wanted: str) -> T:

@@ -168,7 +168,8 @@ def start_service(group: Path | None = None, /, **environ: str) -> Service:
 
 def clean_environ(**environ: str) -> dict[str, str]:
     """Give nothing of the tester's own environment but what a program needs to start."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    names = ("PATH", "HOME", "LANG", "COVERAGE_")
+    kept = {name: text for name, text in os.environ.items() if name.startswith(names)}
     return kept | environ
 
 

@@ -106,10 +106,11 @@ def timestamp(ms: int) -> str:
     return f"{_second(ms // 1000)}.{ms % 1000:03d}Z"
 
 
-def check_read_conditions(conditions: Conditions, current: ETag) -> bool:
+def check_read_conditions(conditions: Conditions, current: ETag | None) -> bool:
     """Return whether the reader has this already (304). Raises PreconditionFailed."""
     if not conditions.has_match(current):
-        raise PreconditionFailed("The condition does not hold.", etag=str(current))
+        etag = str(current) if current else None
+        raise PreconditionFailed("The condition does not hold.", etag=etag)
     return not conditions.has_no_match(current)
 
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hmac import compare_digest
+from urllib.parse import urlsplit
 
-from service.errors import Unauthorized
+from service.errors import Forbidden, Unauthorized
 from service.model import Namespace
 
 
@@ -24,6 +25,8 @@ class Principal:
     namespace: Namespace
     scope: Scope
 
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 DEFAULT_NAMESPACE = Namespace("default")
 
@@ -51,12 +54,16 @@ class Keyring:
         """Whether nobody can get in, because no key is configured and none is waived."""
         return not self._known and self._anonymous is None
 
-    def authenticate(self, authorization: str | None) -> Principal:
-        """Return who sends this Authorization header (RFC 6750). Raises Unauthorized.
+    def authenticate(self, authorization: str | None, origin: str | None = None) -> Principal:
+        """Return who sends this Authorization header (RFC 6750). Raises Unauthorized, Forbidden.
 
-        Every key is compared, in constant time: how long it takes tells nothing.
+        Every key is compared, in constant time: how long it takes tells nothing. Without keys the
+        page of a foreign `origin` (RFC 6454) is refused: a browser on this machine would lend it
+        everything.
         """
         if not self._known and self._anonymous is not None:
+            if origin is not None and urlsplit(origin).hostname not in _LOOPBACK:
+                raise Forbidden("Pages of other sites may not call a service without a key.")
             return self._anonymous
         scheme, _, token = (authorization or "").partition(" ")
         sent = token.strip().encode() if scheme.lower() == "bearer" else b""

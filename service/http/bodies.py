@@ -1,7 +1,5 @@
 """Bodies of requests, parsed into the model; what is wrong is told with a JSON pointer."""
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Collection
 from decimal import Decimal
@@ -11,8 +9,16 @@ import msgspec
 
 from service.codec import MOST_MEDIA_TYPE_BYTES, digest
 from service.errors import BadInput, Fault, TooLarge
+from service.http.call import is_json
 from service.http.names import escaped, state_key
-from service.json_text import check_utf8, check_value, identity, split_items, split_members
+from service.json_text import (
+    check_utf8,
+    check_value,
+    identity,
+    member,
+    split_items,
+    split_members,
+)
 from service.model import Append, Limits, SettingsChange, StateKey, StateWrite, Touch, Value
 
 MOST_SECONDS = 315_360_000
@@ -25,22 +31,24 @@ Members = dict[str, bytes]
 
 _STEP = Decimal("0.001")
 _LINE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-_MOST_FAULTS = 50  # of a kind that a body could have a million times
+_MOST_MEMBERS = 50  # of an object that has no more than five that are known
 
 _decimal = msgspec.json.Decoder(Decimal)
 _integer = msgspec.json.Decoder(int)
 _text = msgspec.json.Decoder(str)
-_texts = msgspec.json.Decoder(list[str])
 
 
 def parse_members(body: bytes, known: Collection[str]) -> Members:
     """Return the members of a JSON object body. Raises BadInput for unknown or repeated ones."""
     check_utf8(body)
-    members = split_members(body)
+    reason = f"known are: {', '.join(known)}"
+    try:
+        members = split_members(body, most=_MOST_MEMBERS)
+    except TooLarge:
+        raise BadInput("Most of the members are not known here.", Fault("", reason)) from None
     unknown = [name for name in members if name not in known]
     if unknown:
-        reason = f"known are: {', '.join(known)}"
-        faults = (Fault(f"/{escaped(name)}", reason) for name in unknown[:_MOST_FAULTS])
+        faults = (Fault(f"/{escaped(name)}", reason) for name in unknown)
         raise BadInput("A member is not known here.", *faults)
     return members
 
@@ -64,8 +72,9 @@ def parse_append(body: bytes, limits: Limits) -> tuple[Append, list[bytes | None
     members = parse_members(body, ("messages", "dedupe", "ttl", "max_messages"))
     if "messages" not in members:
         raise BadInput("There are no messages.", Fault("/messages", "is missing"))
-    messages = split_items(members["messages"], "/messages")
-    _check_count(messages, "/messages", limits.max_messages_per_call)
+    messages = split_items(members["messages"], "/messages", most=limits.max_messages_per_call)
+    if not messages:
+        raise BadInput("There are no messages.", Fault("/messages", "must have at least 1"))
     for index, message in enumerate(messages):
         _check_message(message, f"/messages/{index}", limits)
     dedupe = _dedupe(members["dedupe"]) if "dedupe" in members else ""
@@ -85,11 +94,11 @@ def parse_append(body: bytes, limits: Limits) -> tuple[Append, list[bytes | None
 def parse_batch(body: bytes, limits: Limits) -> StateWrite:
     """Parse a state batch."""
     members = parse_members(body, ("get", "set", "ttl"))
-    gets = _keys(members["get"], "/get") if "get" in members else ()
-    changes = split_members(members["set"], "/set") if "set" in members else {}
-    if len(gets) + len(changes) > limits.max_keys_per_call:
-        limit = limits.max_keys_per_call
-        raise TooLarge(f"More than {limit} keys in a call.", Fault("", "too many"), limit=limit)
+    most = limits.max_keys_per_call
+    gets = _keys(members["get"], "/get", most) if "get" in members else ()
+    changes = split_members(members["set"], "/set", most=most) if "set" in members else {}
+    if len(gets) + len(changes) > most:
+        raise TooLarge(f"More than {most} keys in a call.", Fault("", "too many"), limit=most)
     sets, deletes = {}, []
     for name, raw in changes.items():
         pointer = f"/set/{escaped(name)}"
@@ -182,16 +191,6 @@ def _dedupe(raw: bytes) -> str:
         raise BadInput("dedupe names no member.", fault) from None
 
 
-def _check_count(messages: list[bytes], pointer: str, limit: int) -> None:
-    if not messages:
-        raise BadInput("There are no messages.", Fault(pointer, "must have at least 1"))
-    if len(messages) > limit:
-        reason = f"has {len(messages)}"
-        raise TooLarge(
-            f"More than {limit} messages in a call.", Fault(pointer, reason), limit=limit
-        )
-
-
 def _check_message(message: bytes, pointer: str, limits: Limits) -> None:
     if not message.startswith(b"{"):
         raise BadInput("A message is no JSON object.", Fault(pointer, "must be an object"))
@@ -199,33 +198,40 @@ def _check_message(message: bytes, pointer: str, limits: Limits) -> None:
     check_value(message, pointer, max_depth=limits.max_json_depth)
 
 
-def _keys(raw: bytes, pointer: str) -> tuple[StateKey, ...]:
+def _keys(raw: bytes, pointer: str, most: int) -> tuple[StateKey, ...]:
+    items = split_items(raw, pointer, most=most)
     try:
-        names = _texts.decode(raw)
+        names = [_text.decode(item) for item in items]
     except msgspec.MsgspecError:
-        raise BadInput(
-            "get is no list of keys.", Fault(pointer, "must be a list of text")
-        ) from None
+        fault = Fault(pointer, "must be a list of text")
+        raise BadInput("get is no list of keys.", fault) from None
     checked = [state_key(name, f"{pointer}/{index}") for index, name in enumerate(names)]
     return tuple(dict.fromkeys(checked))
+
+
+class _RawValue(msgspec.Struct, forbid_unknown_fields=True):
+    """Bytes of any content type, as JSON carries them (msgspec reads base64 into bytes)."""
+
+    data: bytes = msgspec.field(name=RAW_MEMBER)
+    type: str
+
+
+_raw_value = msgspec.json.Decoder(_RawValue)
 
 
 def _batch_value(raw: bytes, pointer: str, limits: Limits) -> Value:
     """Parse one value of a batch: JSON as it is, or {"$raw": base64, "type": ...} as raw bytes."""
     check_json_value(raw, pointer, limits)
-    if not raw.startswith(b"{") or RAW_MEMBER.encode() not in raw:
+    if member(raw, RAW_MEMBER) is None:
         return Value(raw)
-    members = split_members(raw, pointer)
-    if RAW_MEMBER not in members:
-        return Value(raw)
+    split_members(raw, pointer, most=_MOST_MEMBERS)  # no name may be there twice
     try:
-        data = base64.b64decode(_text.decode(members.pop(RAW_MEMBER)), validate=True)
-        media_type = _text.decode(members.pop("type"))
-    except (KeyError, binascii.Error, ValueError, msgspec.MsgspecError):
-        members[RAW_MEMBER] = b""
-        media_type, data = "", b""
-    if members:
+        sent = _raw_value.decode(raw)
+    except msgspec.MsgspecError:
         reason = 'must be {"$raw": base64 text, "type": content type} and nothing else'
-        raise BadInput("A raw value cannot be read.", Fault(pointer, reason))
-    check_media_type(media_type, f"{pointer}/type")
-    return Value(data, media_type, is_json=False)
+        raise BadInput("A raw value cannot be read.", Fault(pointer, reason)) from None
+    check_media_type(sent.type, f"{pointer}/type")
+    if is_json(sent.type):
+        fault = Fault(f"{pointer}/type", "cannot be JSON: give the value as it is")
+        raise BadInput("A raw value cannot be JSON.", fault)
+    return Value(sent.data, sent.type, is_json=False)

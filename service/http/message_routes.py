@@ -52,6 +52,7 @@ async def read_messages(call: Call) -> Response:
     conditions = call.conditions()
     view = await call.state["sessions"].read(call.ref, Reading(window=window), call.freshness())
     if view is None:
+        check_read_conditions(conditions, None)
         return json_response(page_document(Page(), 0))
     headers = view_headers(view)
     if check_read_conditions(conditions, view.session.etag):

@@ -63,7 +63,7 @@ async def patch_session(call: Call) -> Response:
         max_age_ms=0,
         max_messages=call.state["default_max_messages"],
     )
-    members = parse_members(await call.json_body(), SETTINGS)
+    members = parse_members(await call.json_body() or b"{}", SETTINGS)
     return await _configured(call, parse_settings(members, defaults), may_create=False)
 
 
@@ -86,7 +86,7 @@ async def _configured(call: Call, change: SettingsChange, *, may_create: bool) -
 
 def _parse_reading(query: dict[str, str]) -> Reading:
     include = query.pop("include", "")
-    parts = include.split(",") if include else []
+    parts = [part.strip() for part in include.split(",")] if include else []
     if any(part not in INCLUDABLE for part in parts) or len(set(parts)) != len(parts):
         reason = f"must be a list of: {', '.join(INCLUDABLE)}"
         raise BadInput("include cannot be read.", Fault("/query/include", reason))

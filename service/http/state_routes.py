@@ -36,6 +36,9 @@ from service.model import (
 )
 
 RAW_TYPE = "application/octet-stream"
+HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+"""A value is the sender's: a browser that is led to one must neither guess its type nor run it."""
+
 DEFAULT_LIMIT = 100
 MOST_LIMIT = 1_000
 
@@ -56,7 +59,7 @@ async def read_value(call: Call) -> Response:
     if check_read_conditions(conditions, etag):
         return not_modified(headers)
     # Not media_type=: Starlette would add a charset to text.
-    headers |= {"Content-Type": stored.value.media_type, "X-Content-Type-Options": "nosniff"}
+    headers |= {"Content-Type": stored.value.media_type, **HARMLESS}
     return Response(stored.value.data, headers=headers)
 
 
@@ -105,6 +108,7 @@ async def list_state(call: Call) -> Response:
     reading, conditions = Reading(state=StatePart.NAMES), call.conditions()
     view = await call.state["sessions"].read(call.ref, reading, call.freshness())
     if view is None:
+        check_read_conditions(conditions, None)
         return json_response({member: {} if has_values else [], "next": None})
     headers = view_headers(view)
     if check_read_conditions(conditions, view.session.etag):
@@ -135,6 +139,7 @@ async def _read_batch(call: Call, keys: tuple[StateKey, ...]) -> Response:
     reading, conditions = Reading(state=StatePart.SOME, keys=keys), call.conditions()
     view = await call.state["sessions"].read(call.ref, reading, call.freshness())
     if view is None:
+        check_read_conditions(conditions, None)
         return json_response({"values": dict.fromkeys(keys), "deleted": 0, "etag": None})
     etag = str(view.session.etag)
     if check_read_conditions(conditions, view.session.etag):

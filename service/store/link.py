@@ -12,7 +12,7 @@ from typing import Any, cast
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from service.model import TlsVerify
@@ -88,7 +88,8 @@ class Link:
             self.is_answering = False
             raise call.ran_out(error).to_service_error() from None
         except RedisFailure as failure:
-            self.is_answering = failure.was_refused
+            is_shut_out = isinstance(failure.__cause__, AuthenticationError | BusyLoadingError)
+            self.is_answering = failure.was_refused and not is_shut_out
             raise failure.to_service_error() from None
         self.is_answering = True
         return reply
@@ -97,7 +98,8 @@ class Link:
         attempts = AsyncRetrying(
             retry=retry_if_exception(call.may_be_repeated),
             wait=wait_random_exponential(multiplier=0.02, max=0.25),
-            stop=stop_after_delay(RETRY_SECONDS),
+            # While Redis is known to be away nobody waits for more than one try.
+            stop=stop_after_delay(RETRY_SECONDS if self.is_answering else 0),
             reraise=True,
         )
         async for attempt in attempts:

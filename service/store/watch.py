@@ -32,13 +32,14 @@ class Watch:
 
     @property
     def status(self) -> StoreStatus:
-        """What the last look saw."""
-        return self._status
+        """What the last look saw; every call of the service tells whether Redis answers."""
+        return replace(self._status, connected=self._link.is_answering)
 
-    async def run(self) -> None:
-        """Look, wait, look again; sooner while Redis is away."""
+    async def run(self, *, is_active: bool = True) -> None:
+        """Look, wait, look again, sooner while Redis is away; not active = only while it is."""
         while True:
-            await self.look()
+            if is_active or not self._link.is_answering:
+                await self.look()
             await asyncio.sleep(self._pause_seconds())
 
     async def look(self) -> None:

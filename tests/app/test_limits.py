@@ -30,7 +30,8 @@ async def post(api: AsyncClient, path: str, text: str) -> Response:
         ("messages", '{"messages":[{},{},{},{}]}', 3, "/messages"),
         ("state", '{"set":{"k":"' + "y" * 255 + '"}}', 256, "/set/k"),
         ("state", '{"set":{"a":1,"b":2},"get":["a","c"]}', 3, ""),
-        ("state", '{"get":["a","b","c","d"]}', 3, ""),
+        ("state", '{"get":["a","b","c","d"]}', 3, "/get"),
+        ("state", '{"set":{"a":1,"b":1,"c":1,"d":1}}', 3, "/set"),
     ],
 )
 async def test_more_than_a_limit_is_413(

@@ -1,13 +1,15 @@
 """JSON as text, against the standard library's decoder as judge."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import BadInput
+from service import json_text
+from service.errors import BadInput, TooLarge
 from service.json_text import (
     Identity,
     check_json,
@@ -15,9 +17,11 @@ from service.json_text import (
     check_value,
     depth_exceeds,
     identity,
-    split_items,
-    split_members,
+    member,
 )
+
+split_items = partial(json_text.split_items, most=100)
+split_members = partial(json_text.split_members, most=100)
 
 NAMES = st.text(st.sampled_from('ab:"\\{}[],/\u00e9\u0000\U0001f600'), max_size=4)
 VALUES = st.recursive(
@@ -215,3 +219,28 @@ def test_only_a_top_level_text_or_integer_identifies(
     message: bytes, expected: Identity | None
 ) -> None:
     assert identity(message, "id", "") == expected
+
+
+@pytest.mark.parametrize("inner", [b"1", b'{"a":[1,2,3],"b":"],[{},"}', b"[[],[],[]]"])
+@pytest.mark.parametrize("count", [99, 100, 101])
+def test_no_more_items_are_split_than_a_call_may_have(
+    inner: bytes, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = b"[" + b",".join([inner] * count) + b"]"
+    members = b"{" + b",".join(b'"%d":%s' % (i, inner) for i in range(count)) + b"}"
+    for cheap in (0, 100_000):  # counted before it is split, and after
+        monkeypatch.setattr(json_text, "_CHEAP_ITEMS", cheap)
+        if count <= 100:
+            assert len(split_items(array, "")) == len(split_members(members)) == count
+            continue
+        with pytest.raises(TooLarge):
+            split_items(array, "")
+        with pytest.raises(TooLarge):
+            split_members(members)
+
+
+def test_a_member_is_found_by_any_name_and_only_at_the_top() -> None:
+    text = json.dumps({"a": {"b": 1}, '"': 2, "\\": 3, "\u00e9": 4}).encode()
+    names = ("a", "b", '"', "\\", "\u00e9", "c")
+    assert [member(text, name) for name in names] == [b'{"b": 1}', None, b"2", b"3", b"4", None]
+    assert member(b"[1]", "a") is None
