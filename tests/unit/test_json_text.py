@@ -147,7 +147,7 @@ NOT_JSON = [
     b'{"\\udc00":1}',
     b"\xef\xbb\xbf1",
     b"\x00",
-    b"tru",
+    b"nul",
     b'{"a" 1}',
     b"[" * 100_000,
 ]

@@ -1,3 +1,4 @@
+import gc
 import os
 import re
 import subprocess
@@ -39,6 +40,15 @@ def root(tmp_path: Path) -> Path:
     statm.parent.mkdir(parents=True)
     statm.write_text("100 30 10 1 0 50 0\n")
     return tmp_path
+
+
+@pytest.fixture
+def still_heap() -> Iterator[None]:
+    """Let no garbage of other tests be collected while a test weighs what it takes itself."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def group_quota(group: Path, source: QuotaSource) -> Quota:
@@ -146,7 +156,7 @@ def test_a_quota_that_no_group_has_set_is_measured_on_the_process_tree() -> None
         assert 0 < probe.used_bytes() < 2 * own_rss_bytes()
 
 
-def test_growth_of_the_process_is_seen_at_once() -> None:
+def test_growth_of_the_process_is_seen_at_once(still_heap: None) -> None:
     with open_probe(Quota(bytes=1 << 40, source=QuotaSource.HOST)) as probe:
         before_bytes = probe.used_bytes()
         ballast = os.urandom(16 * MIB)
@@ -277,7 +287,7 @@ def test_the_heap_of_this_process_is_plausible() -> None:
 
 
 @pytest.mark.skipif(malloc() is None or pymalloc() is None, reason="an allocator does not tell")
-def test_what_is_taken_from_either_allocator_is_in_use() -> None:
+def test_what_is_taken_from_either_allocator_is_in_use(still_heap: None) -> None:
     probe = HeapProbe(FakeClock())
     before = probe._measure()
     large = os.urandom(8 * MIB)
