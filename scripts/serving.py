@@ -30,9 +30,9 @@ def main() -> int:
             print(f"scripts/serve: {error}", file=sys.stderr)
             return 2
         code = _serve(settings, {"REDIS_URL": valkey.url} if valkey else {})
-        # A service that was killed finds its Redis again at the next start: only an orderly end
-        # takes the embedded server along.
-        if valkey and code >= 0:
+        # Only an end that was asked for takes the embedded server along: a service that was killed,
+        # or found its port taken, finds its Redis again at the next start.
+        if valkey and code == 0:
             valkey.stop()
         return code if code >= 0 else 128 - code
 
