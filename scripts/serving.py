@@ -1,14 +1,16 @@
 """What `scripts/serve` runs: Redis if none was given, then the service, until one of them ends."""
 
+import ctypes
 import fcntl
 import http.client
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -17,6 +19,7 @@ from service.settings import Settings, SettingsError, load_settings
 
 DATA = Path(__file__).resolve().parent.parent / ".data"
 READY_SECONDS = 60.0
+PR_SET_PDEATHSIG = 1  # prctl(2); Linux only
 POLL_SECONDS = 0.05
 
 
@@ -54,7 +57,10 @@ def _serve(settings: Settings, variables: dict[str, str]) -> int:
     """Run the service and pass signals on; an end by a signal that we passed on is orderly: 0."""
     # A group of its own: Ctrl-C then reaches the service once, through us, and not twice.
     service = subprocess.Popen(
-        [sys.executable, "-m", "service"], env=os.environ | variables, process_group=0
+        [sys.executable, "-m", "service"],
+        env=os.environ | variables,
+        process_group=0,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 # before any thread of ours
     )
     passed: set[int] = set()
 
@@ -69,30 +75,38 @@ def _serve(settings: Settings, variables: dict[str, str]) -> int:
     return 0 if -code in passed else code
 
 
+def _end_with_parent() -> None:
+    """Have the kernel end the service if we are killed: it would hold its port without an owner."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _announce(settings: Settings, service: subprocess.Popen[bytes]) -> None:
     """Say where it is, once it answers."""
-    deadline = time.monotonic() + READY_SECONDS
-    while not _is_answering(settings.port):
+    started = time.monotonic()
+    deadline = started + READY_SECONDS
+    while not _is_answering(settings.port, started):
         if service.poll() is not None or time.monotonic() > deadline:
             return
         time.sleep(POLL_SECONDS)
     url = f"http://127.0.0.1:{settings.port}"
     # A key belongs on a person's screen, not into a log.
     key = settings.api_key if sys.stdout.isatty() else "$API_KEY"
-    header = f" -H 'Authorization: Bearer {key}'" if settings.api_key else ""
+    header = f' -H "Authorization: Bearer {key}"' if settings.api_key else ""
     print(f"Ballast: {url}/health", flush=True)
     print(f"Try:     curl -X PUT{header} {url}/v1/sessions/hello", flush=True)
 
 
-def _is_answering(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        with suppress(OSError, http.client.HTTPException):
-            connection.request("HEAD", "/health")
-            return connection.getresponse().status > 0
-        return False
-    finally:
-        connection.close()
+def _is_answering(port: int, started: float) -> bool:
+    """Whether it is our service that answers: a stranger on its port has been up for longer."""
+    with (
+        suppress(OSError, http.client.HTTPException, ValueError, KeyError, TypeError),
+        closing(http.client.HTTPConnection("127.0.0.1", port, timeout=2)) as connection,
+    ):
+        connection.request("GET", "/health")
+        document = json.loads(connection.getresponse().read())
+        return bool(document["uptime"] <= time.monotonic() - started)
+    return False
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import uvicorn
 
 from service import __version__
 from service.app import create_app
+from service.http.protocol import GuardedProtocol
 from service.http.state import Stopping
 from service.settings import Settings, SettingsError, load_settings
 
@@ -33,6 +34,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop on SIGTERM or SIGINT; more of them change nothing."""
+        if self._stopping.is_set:
+            return
         self._stopping.is_set = True
         super().handle_exit(sig, frame)
 
@@ -46,9 +49,9 @@ class Server(uvicorn.Server):
 
     def _hang_up(self) -> None:
         connections = list(self.server_state.connections)
-        _log.warning("%d requests did not end in time and are cut off.", len(connections))
+        _log.warning("%d connections did not end in time and are cut off.", len(connections))
         for connection in connections:
-            connection.transport.close()
+            connection.transport.abort()
 
 
 def main() -> int:
@@ -73,7 +76,7 @@ def _config(app: object, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=GuardedProtocol,
         ws="none",
         lifespan="on",
         workers=1,

@@ -120,8 +120,7 @@ def _evictor(hot: HotTier) -> Callable[[Relief], Awaitable[int]]:
         """Drop the coldest; an emergency leaves no more than the floor. In slices: others wait."""
         wanted = relief.excess_bytes
         if relief.tier is Tier.EMERGENCY:
-            floor = int(hot.budget_bytes * FLOOR_SHARE)
-            wanted = max(wanted, hot.status.bytes - floor)
+            wanted = hot.status.bytes - int(hot.budget_bytes * FLOOR_SHARE)
         freed = 0
         while freed < wanted and hot.status.sessions:
             freed += hot.evict(min(EVICTION_SLICE_BYTES, wanted - freed))

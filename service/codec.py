@@ -23,7 +23,7 @@ from service.model import (
     Value,
 )
 
-REVISION_BYTES = 6
+NUMBER_BYTES = 6
 DIGEST_BYTES = 8
 MOST_MEDIA_TYPE_BYTES = 255
 
@@ -84,31 +84,35 @@ def pack_value(value: Value) -> bytes:
 
 def add_revision(rev: int, packed: bytes) -> bytes:
     """Return a packed value as the scripts store it."""
-    return rev.to_bytes(REVISION_BYTES, "big") + packed
+    return _number(rev) + packed
 
 
 def unpack_value(stored: bytes) -> StoredValue:
     """Decode a state value of Redis."""
-    rev = int.from_bytes(stored[:REVISION_BYTES], "big")
-    kind = stored[REVISION_BYTES]
+    rev = int.from_bytes(stored[:NUMBER_BYTES], "big")
+    kind = stored[NUMBER_BYTES]
     if kind == _KIND_JSON:
-        return StoredValue(Value(stored[REVISION_BYTES + 1 :]), rev)
-    start = REVISION_BYTES + 2
-    end = start + stored[REVISION_BYTES + 1]
+        return StoredValue(Value(stored[NUMBER_BYTES + 1 :]), rev)
+    start = NUMBER_BYTES + 2
+    end = start + stored[NUMBER_BYTES + 1]
     media_type = stored[start:end].decode("latin-1")
     return StoredValue(Value(stored[end:], media_type, kind == _KIND_TYPED_JSON), rev)
 
 
 def pack_message(message: Message) -> bytes:
     """Return a message as the scripts store it."""
-    return message.seq.to_bytes(6, "big") + message.at_ms.to_bytes(6, "big") + message.data
+    return b"".join((_number(message.seq), _number(message.at_ms), message.data))
 
 
 def unpack_message(stored: bytes) -> Message:
     """Decode a message of Redis."""
-    return Message(
-        int.from_bytes(stored[:6], "big"), int.from_bytes(stored[6:12], "big"), stored[12:]
-    )
+    at, data = NUMBER_BYTES, 2 * NUMBER_BYTES
+    seq, at_ms = int.from_bytes(stored[:at], "big"), int.from_bytes(stored[at:data], "big")
+    return Message(seq, at_ms, stored[data:])
+
+
+def _number(number: int) -> bytes:
+    return number.to_bytes(NUMBER_BYTES, "big")
 
 
 def digest(identity: str | None) -> bytes:

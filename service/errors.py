@@ -40,6 +40,11 @@ class Fault:
     reason: str
 
 
+def escaped(name: str) -> str:
+    """Return a member's name as one reference token of a JSON pointer (RFC 6901, 3)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 class ServiceError(Exception):
     """The root: an HTTP status, a stable code, and words that say what to do."""
 

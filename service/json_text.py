@@ -6,13 +6,14 @@ we do not (invalid UTF-8, members sent twice, depth) is checked here, on the byt
 
 import json
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from service.errors import BadInput, Fault, TooLarge
+from service.errors import BadInput, Fault, TooLarge, escaped
 
 T = TypeVar("T")
 
@@ -22,13 +23,14 @@ _items = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 _NO_FIELD_NAME = re.compile(r'["\\\x00-\x1f]')  # what msgspec takes in no name of a field
 _INTEGER = re.compile(rb"-?[0-9]+")
+_MOST_FAULTS = 50  # are told, of a kind that a body could have a million times
 _CHEAP_ITEMS = 100_000
 """So many are counted after they were split: an item costs about 250 bytes while it lasts."""
-_TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*"|[\[\]{},]', re.DOTALL)
 _STRING = re.compile(rb'"(?:[^"\\]+|\\.)*"', re.DOTALL)
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _COMMA = ord(",")
-_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, _COMMA: 0}
 
 
 def check_utf8(text: bytes) -> None:
@@ -43,16 +45,33 @@ def check_utf8(text: bytes) -> None:
         ) from None
 
 
-def split_members(text: bytes, pointer: str = "", *, most: int) -> dict[str, bytes]:
+def split_known(text: bytes, known: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the members of a body as sent. Raises BadInput for unknown or repeated ones."""
+    if text.count(b",") >= _CHEAP_ITEMS:
+        _decode(_object_of(known), text, "", f"an object of: {', '.join(known)}")
+    members = _decode(_members, text, "", "a JSON object")
+    unknown = [name for name in members if name not in known]
+    if unknown:
+        reason = f"known are: {', '.join(known)}"
+        faults = [Fault(f"/{escaped(name)}", reason) for name in unknown[:_MOST_FAULTS]]
+        raise BadInput("A member is not known here.", *faults)
+    return _distinct(text, "", members)
+
+
+def split_members(text: bytes, pointer: str, *, most: int) -> dict[str, bytes]:
     """Return the members of an object as sent, each value as its exact bytes.
 
     Raises BadInput for what is no JSON object or names a member twice, TooLarge for more than
     `most` members.
     """
-    _check_count(text, pointer, most)
+    _check_member_count(text, pointer, most)
     members = _decode(_members, text, pointer, "a JSON object")
     if len(members) > most:
         raise _too_many(pointer, most)
+    return _distinct(text, pointer, members)
+
+
+def _distinct(text: bytes, pointer: str, members: Mapping[str, msgspec.Raw]) -> dict[str, bytes]:
     result = {name: bytes(value) for name, value in members.items()}
     if _has_repeated_member(text, result):
         raise BadInput("A member is given twice.", Fault(pointer, "names must be unique"))
@@ -61,7 +80,7 @@ def split_members(text: bytes, pointer: str = "", *, most: int) -> dict[str, byt
 
 def split_items(text: bytes, pointer: str, *, most: int) -> list[bytes]:
     """Return the items of an array as sent, each as its exact bytes. Raises as split_members."""
-    _check_count(text, pointer, most)
+    _check_item_count(text, pointer, most)
     items = _decode(_items, text, pointer, "a JSON array")
     if len(items) > most:
         raise _too_many(pointer, most)
@@ -71,7 +90,9 @@ def split_items(text: bytes, pointer: str, *, most: int) -> list[bytes]:
 def check_value(text: bytes, pointer: str, *, max_depth: int) -> None:
     """Raise BadInput if one JSON value nests deeper than `max_depth` arrays and objects."""
     if depth_exceeds(text, max_depth):
-        raise BadInput("A value is nested too deep.", Fault(pointer, f"at most {max_depth} levels"))
+        raise BadInput(
+            "A value is nested too deeply.", Fault(pointer, f"at most {max_depth} levels")
+        )
 
 
 def check_json(text: bytes, pointer: str = "") -> None:
@@ -127,17 +148,44 @@ def _decoder_of(member: str) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(msgspec.defstruct("One", [field], rename={"value": member}))
 
 
-def _check_count(text: bytes, pointer: str, most: int) -> None:
-    """Raise TooLarge before so many items are split that they would fill the memory."""
+def _check_item_count(text: bytes, pointer: str, most: int) -> None:
+    """Raise TooLarge before so many items of an array are split that they would fill the memory."""
     if text.count(b",") < _CHEAP_ITEMS:
         return
-    depth = items = 0
-    for token in _TOKEN.finditer(text):
-        byte = text[token.start()]
-        depth += _STEP.get(byte, 0)
-        items += depth == 1 and byte == _COMMA
-        if items >= most:
+    try:
+        _array_of_at_most(most).decode(text)
+    except msgspec.ValidationError:
+        raise _too_many(pointer, most) from None
+    except (msgspec.DecodeError, RecursionError):
+        return  # the decoder that splits says what is wrong
+
+
+def _check_member_count(text: bytes, pointer: str, most: int) -> None:
+    """Raise TooLarge before so many members of an object are split; stops at the first too many."""
+    if text.count(b",") < _CHEAP_ITEMS:
+        return
+    skeleton = _STRING.sub(b"", text).translate(None, _NOT_STRUCTURE)
+    commas = 0
+    for byte, depth in zip(skeleton, accumulate(map(_STEP.__getitem__, skeleton)), strict=True):
+        commas += depth == 1 and byte == _COMMA
+        if commas >= most:
             raise _too_many(pointer, most)
+
+
+@lru_cache(maxsize=16)
+def _array_of_at_most(most: int) -> msgspec.json.Decoder[Any]:
+    """Return a decoder that refuses a longer array at the first item too many."""
+    item = (msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
+    fields = [(f"item{index}", *item) for index in range(most)]
+    array = msgspec.defstruct("Array", fields, array_like=True, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(array)
+
+
+@lru_cache(maxsize=64)
+def _object_of(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    """Return a decoder that refuses an object at the first member that is not named."""
+    fields = [(name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in names]
+    return msgspec.json.Decoder(msgspec.defstruct("Object", fields, forbid_unknown_fields=True))
 
 
 def _too_many(pointer: str, most: int) -> TooLarge:
@@ -145,6 +193,8 @@ def _too_many(pointer: str, most: int) -> TooLarge:
 
 
 def _decode(decoder: msgspec.json.Decoder[T], text: bytes, pointer: str, wanted: str) -> T:
+    if not text:
+        raise BadInput("The body is empty.", Fault(pointer, f"must be {wanted}"))
     try:
         return decoder.decode(text)
     except msgspec.ValidationError:
@@ -152,7 +202,7 @@ def _decode(decoder: msgspec.json.Decoder[T], text: bytes, pointer: str, wanted:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput("The body is not valid JSON.", Fault(pointer, _reason(error))) from None
     except RecursionError:
-        raise BadInput("The JSON is nested too deep.", Fault(pointer, "too deep")) from None
+        raise BadInput("The JSON is nested too deeply.", Fault(pointer, "too deep")) from None
 
 
 def _reason(error: Exception) -> str:
@@ -195,5 +245,5 @@ def _has_repeated(text: bytes, member: str | None) -> bool:
     try:
         json.loads(text, object_pairs_hook=look, parse_int=str, parse_float=str)
     except RecursionError:
-        raise BadInput("The JSON is nested too deep.", Fault("", "too deep")) from None
+        raise BadInput("The JSON is nested too deeply.", Fault("", "too deep")) from None
     return repeated

@@ -80,10 +80,9 @@ class Sessions:
             if done is None:
                 self._hot.deleted(ref)
             elif done.changed:
-                session, redis_now_ms = done.session, done.now_ms
-                self._follow(ref, session, fill, lambda e: e.verified(session, redis_now_ms, now))
+                self._follow(ref, done.session, fill, _renewal(done.session, done.now_ms, now))
             else:
-                self._hot.confirmed(ref, done.session.etag)
+                self._confirm(ref, done.session, done.now_ms, now)
         return done
 
     async def delete(self, ref: SessionRef, conditions: Conditions) -> None:
@@ -99,7 +98,7 @@ class Sessions:
             if done.changed:
                 self._follow(ref, done.session, fill, lambda e: e.appended(append, done, now))
             else:
-                self._hot.confirmed(ref, done.session.etag)
+                self._confirm(ref, done.session, done.now_ms, now)
         return done
 
     async def write_state(
@@ -114,8 +113,12 @@ class Sessions:
             elif done.changed:
                 self._follow(ref, done.session, fill, lambda e: e.state_written(write, done, now))
             else:
-                self._hot.confirmed(ref, done.session.etag)
+                self._confirm(ref, done.session, done.now_ms, now)
         return done
+
+    def _confirm(self, ref: SessionRef, session: Session, redis_now_ms: int, now: float) -> None:
+        """Take over what a write that changed nothing has renewed."""
+        self._hot.confirmed(ref, session.etag, _renewal(session, redis_now_ms, now))
 
     def _follow(
         self, ref: SessionRef, session: Session, fill: Fill, change: Callable[[Entry], Entry]
@@ -192,3 +195,7 @@ class Sessions:
         age = now - held.verified_at
         view = held.view(reading, now) if age <= most_seconds else None
         return None if view is None else replace(view, age_seconds=age)
+
+
+def _renewal(session: Session, redis_now_ms: int, now: float) -> Callable[[Entry], Entry]:
+    return lambda entry: entry.verified(session, redis_now_ms, now)

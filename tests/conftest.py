@@ -77,5 +77,5 @@ async def run_app(settings: Settings) -> AsyncIterator[AsyncClient]:
     """Run the app's lifespan around a client that calls it without a socket."""
     async with LifespanManager(create_app(settings)) as manager:
         transport = ASGITransport(app=manager.app)
-        async with AsyncClient(transport=transport, base_url="http://ballast") as client:
+        async with AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client

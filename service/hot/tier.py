@@ -96,14 +96,18 @@ class HotTier:
         elif not _is_at_least(entry, etag):
             self._put(ref, None)
 
-    def confirmed(self, ref: SessionRef, etag: ETag) -> None:
-        """Drop what lags behind a write that changed nothing.
+    def confirmed(self, ref: SessionRef, etag: ETag, renew: Callable[[Entry], Entry]) -> None:
+        """Renew what is at `etag`, and drop what lags behind a write that changed nothing.
 
         A retry that finds its work done acknowledges a write whose own reply never came.
         """
         self._spoil(ref)
         entry = self._entries.get(ref)
-        if entry is not None and not _is_at_least(entry, etag):
+        if entry is None:
+            return
+        if entry.session.etag == etag:
+            self._put(ref, renew(entry))
+        elif not _is_at_least(entry, etag):
             self._put(ref, None)
 
     def created(self, ref: SessionRef, entry: Entry, fill: Fill) -> None:

@@ -1,6 +1,6 @@
 """Who is calling: the key decides the namespace and the scope, nothing in the request does."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hmac import compare_digest
@@ -54,18 +54,16 @@ class Keyring:
         """Whether nobody can get in, because no key is configured and none is waived."""
         return not self._known and self._anonymous is None
 
-    def authenticate(self, authorization: str | None, origin: str | None = None) -> Principal:
-        """Return who sends this Authorization header (RFC 6750). Raises Unauthorized, Forbidden.
+    def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """Return who sends these headers (RFC 6750). Raises Unauthorized, Forbidden.
 
-        Every key is compared, in constant time: how long it takes tells nothing. Without keys the
-        page of a foreign `origin` (RFC 6454) is refused: a browser on this machine would lend it
-        everything.
+        Every key is compared, in constant time: how long it takes tells nothing.
         """
         if not self._known and self._anonymous is not None:
-            if origin is not None and urlsplit(origin).hostname not in _LOOPBACK:
-                raise Forbidden("Pages of other sites may not call a service without a key.")
+            _refuse_foreign_pages(headers)
             return self._anonymous
-        scheme, _, token = (authorization or "").partition(" ")
+        authorization = headers.get("authorization", "")
+        scheme, _, token = authorization.partition(" ")
         sent = token.strip().encode() if scheme.lower() == "bearer" else b""
         matching = [who for key, who in self._known if compare_digest(key, sent)]
         if matching:
@@ -73,3 +71,22 @@ class Keyring:
         if self.is_closed:
             raise Unauthorized("No API key is configured: set API_KEY and send it as Bearer.")
         raise Unauthorized("Send a known key: Authorization: Bearer KEY.")
+
+
+def _refuse_foreign_pages(headers: Mapping[str, str]) -> None:
+    """Raise Forbidden for what a browser on this machine may have been led to ask.
+
+    A page of another site names itself as Origin (RFC 6454); one that has bound its own name to
+    127.0.0.1 names itself as Host.
+    """
+    origin = headers.get("origin")
+    asked = f"//{headers.get('host', '')}"
+    if _hostname(asked) not in _LOOPBACK or (origin and _hostname(origin) not in _LOOPBACK):
+        raise Forbidden("Without a key only localhost is served: set API_KEY.")
+
+
+def _hostname(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

@@ -1,22 +1,23 @@
 """Bodies of requests, parsed into the model; what is wrong is told with a JSON pointer."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
 
 from service.codec import MOST_MEDIA_TYPE_BYTES, digest
-from service.errors import BadInput, Fault, TooLarge
+from service.errors import BadInput, Fault, TooLarge, escaped
 from service.http.call import is_json
-from service.http.names import escaped, state_key
+from service.http.names import state_key
 from service.json_text import (
     check_utf8,
     check_value,
     identity,
     member,
     split_items,
+    split_known,
     split_members,
 )
 from service.model import Append, Limits, SettingsChange, StateKey, StateWrite, Touch, Value
@@ -31,26 +32,16 @@ Members = dict[str, bytes]
 
 _STEP = Decimal("0.001")
 _LINE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-_MOST_MEMBERS = 50  # of an object that has no more than five that are known
 
 _decimal = msgspec.json.Decoder(Decimal)
 _integer = msgspec.json.Decoder(int)
 _text = msgspec.json.Decoder(str)
 
 
-def parse_members(body: bytes, known: Collection[str]) -> Members:
+def parse_members(body: bytes, known: tuple[str, ...]) -> Members:
     """Return the members of a JSON object body. Raises BadInput for unknown or repeated ones."""
     check_utf8(body)
-    reason = f"known are: {', '.join(known)}"
-    try:
-        members = split_members(body, most=_MOST_MEMBERS)
-    except TooLarge:
-        raise BadInput("Most of the members are not known here.", Fault("", reason)) from None
-    unknown = [name for name in members if name not in known]
-    if unknown:
-        faults = (Fault(f"/{escaped(name)}", reason) for name in unknown)
-        raise BadInput("A member is not known here.", *faults)
-    return members
+    return split_known(body, known)
 
 
 NULL_IS_NEVER = SettingsChange(ttl_ms=0, max_age_ms=0)
@@ -113,7 +104,7 @@ def parse_batch(body: bytes, limits: Limits) -> StateWrite:
 def check_json_value(data: bytes, pointer: str, limits: Limits) -> None:
     """Raise unless the text may be kept as a state value."""
     if data.strip() == NULL:
-        raise BadInput("null is no value: delete the key instead.", Fault(pointer, "is null"))
+        raise BadInput("null is not a value: delete the key instead.", Fault(pointer, "is null"))
     check_size(data, pointer, limits.max_value_bytes)
     check_value(data, pointer, max_depth=limits.max_json_depth)
 
@@ -224,7 +215,7 @@ def _batch_value(raw: bytes, pointer: str, limits: Limits) -> Value:
     check_json_value(raw, pointer, limits)
     if member(raw, RAW_MEMBER) is None:
         return Value(raw)
-    split_members(raw, pointer, most=_MOST_MEMBERS)  # no name may be there twice
+    split_members(raw, pointer, most=limits.max_keys_per_call)  # no name may be there twice
     try:
         sent = _raw_value.decode(raw)
     except msgspec.MsgspecError:

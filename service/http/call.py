@@ -15,9 +15,10 @@ from service.errors import (
     RequestTimeout,
     TooLarge,
     UnsupportedMediaType,
+    escaped,
 )
 from service.http.auth import Principal, Scope
-from service.http.names import escaped, session_id, state_key_in_path
+from service.http.names import session_id, state_key_in_path
 from service.http.state import State
 from service.model import ANY, JSON_TYPE, Conditions, SessionRef, StateKey
 from service.sessions import Freshness
@@ -84,13 +85,14 @@ class Call:
 
     def freshness(self) -> Freshness:
         """Parse the Cache-Control of the request (RFC 9111, 5.2.1)."""
-        directives = ",".join(self.request.headers.getlist("cache-control")).lower()
-        if not directives:
+        lines = ",".join(self.request.headers.getlist("cache-control")).lower()
+        if not lines:
             return Freshness()
-        stale = _STALE_IF_ERROR.search(directives)
+        directives = [directive.strip() for directive in lines.split(",")]
+        stale = next(filter(None, map(_STALE_IF_ERROR.fullmatch, directives)), None)
         return Freshness(
             no_cache="no-cache" in directives,
-            stale_if_error_seconds=float(stale.group(1)) if stale else None,
+            stale_if_error_seconds=float(stale[1]) if stale else None,
         )
 
     def refuse_idempotency_key(self) -> None:
@@ -159,12 +161,13 @@ async def _chunks(request: Request[State]) -> AsyncIterator[bytes]:
     while True:
         try:
             async with asyncio.timeout(BODY_IDLE_SECONDS):
-                yield await anext(stream)
+                chunk = await anext(stream)
         except StopAsyncIteration:
             return
         except TimeoutError:
             words = f"No byte of the body came for {BODY_IDLE_SECONDS} s."
             raise RequestTimeout(words) from None
+        yield chunk
 
 
 def _unquoted(raw: bytes) -> str:

@@ -1,7 +1,7 @@
 """Ids and state keys: parsed where they enter, never normalised or folded."""
 
 import re
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from service.errors import BadInput, Fault
 from service.model import SessionId, StateKey
@@ -28,16 +28,6 @@ def state_key_in_path(segment: bytes) -> StateKey:
 def state_key(text: str, pointer: str) -> StateKey:
     """Check a state key that came in a body or a query."""
     return StateKey(_checked(text, pointer, MOST_KEY_BYTES))
-
-
-def escaped(name: str) -> str:
-    """Return a member's name as one reference token of a JSON pointer (RFC 6901, 3)."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def segment(name: str) -> str:
-    """Return an id or key as one path segment."""
-    return quote(name, safe="")
 
 
 def _decoded(raw: bytes, pointer: str) -> str:

@@ -10,6 +10,7 @@ from service.errors import (
     Fault,
     HeadersTooLarge,
     MethodNotAllowed,
+    NotFound,
     PreconditionFailed,
     ServiceError,
     TooLarge,
@@ -39,12 +40,17 @@ def problem_response(error: ServiceError, request_id: str) -> Response:
     )
 
 
+def session_not_found() -> NotFound:
+    """Return the error of a session that Redis does not have."""
+    return NotFound("There is no such session; it may have expired.", code="session_not_found")
+
+
 def _members(error: ServiceError) -> dict[str, Any]:
     match error:
         case BadInput(faults=faults):
             return {"errors": _errors(faults)}
         case TooLarge(faults=faults, limit=limit):
-            return {"limit": limit, "errors": _errors(faults)}
+            return {"limit": limit} | ({"errors": _errors(faults)} if faults else {})
         case HeadersTooLarge(limit=limit):
             return {"limit": limit}
         case PreconditionFailed(etag=etag):

@@ -94,10 +94,7 @@ class Router(BaseRoute):
         return await _pick(methods, request.method)(request)
 
     async def _answer_api(self, request: Request[State], path: bytes) -> Response:
-        headers = request.headers
-        principal = request.state["keyring"].authenticate(
-            headers.get("authorization"), headers.get("origin")
-        )
+        principal = request.state["keyring"].authenticate(request.headers)
         if request.state["stopping"].is_set:
             raise Unavailable("This process is stopping: send it again.", code="stopping")
         segments = path[len(API_PREFIX) :].split(b"/")

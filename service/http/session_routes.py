@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from service.errors import BadInput, Fault, NotFound, TooLarge
+from service.errors import BadInput, Fault, TooLarge
 from service.http.answers import (
     DURABILITY,
     check_read_conditions,
@@ -16,16 +16,12 @@ from service.http.answers import (
 )
 from service.http.bodies import parse_members, parse_settings
 from service.http.call import Call
-from service.http.message_routes import WINDOW_PARAMETERS, parse_window
+from service.http.problems import session_not_found
+from service.http.windows import WINDOW_PARAMETERS, parse_window
 from service.model import Limits, Reading, SettingsChange, StatePart, Touch, View
 
 SETTINGS = ("ttl", "touch", "max_age", "max_messages")
 INCLUDABLE = ("state", "messages")
-
-
-def session_not_found() -> NotFound:
-    """Return the error of a session that Redis does not have."""
-    return NotFound("There is no such session; it may have expired.", code="session_not_found")
 
 
 async def read_session(call: Call) -> Response:

@@ -21,8 +21,8 @@ from service.http.bodies import (
     parse_batch,
 )
 from service.http.call import Call, is_json
-from service.http.message_routes import whole
-from service.http.session_routes import session_not_found
+from service.http.problems import session_not_found
+from service.http.windows import whole
 from service.json_text import check_json, check_utf8
 from service.model import (
     ETag,
@@ -88,7 +88,8 @@ async def batch_state(call: Call) -> Response:
     call.query()
     call.refuse_idempotency_key()
     write = parse_batch(await call.json_body(), call.state["limits"])
-    if not write.sets and not write.deletes and write.change == SettingsChange():
+    # A call that names nothing to get is a touch, as {} is elsewhere.
+    if write.gets and not write.sets and not write.deletes and write.change == SettingsChange():
         return await _read_batch(call, write.gets)
     call.require(Scope.RW)
     done = await call.state["sessions"].write_state(call.ref, write, call.conditions())
@@ -102,7 +103,7 @@ async def batch_state(call: Call) -> Response:
 async def list_state(call: Call) -> Response:
     """List keys in the order of their bytes, with their values if wanted, in pages."""
     query = call.query("prefix", "after", "limit", "values")
-    limit = min(MOST_LIMIT, whole(query, "limit", 1)) if "limit" in query else DEFAULT_LIMIT
+    limit = whole(query, "limit", 1, MOST_LIMIT) if "limit" in query else DEFAULT_LIMIT
     has_values = _parse_switch(query.get("values", "false"))
     member = "values" if has_values else "keys"
     reading, conditions = Reading(state=StatePart.NAMES), call.conditions()
@@ -175,5 +176,7 @@ def _page(
 
 def _parse_switch(text: str) -> bool:
     if text not in {"true", "false"}:
-        raise BadInput("values is a switch.", Fault("/query/values", "must be true or false"))
+        raise BadInput(
+            "values must be true or false.", Fault("/query/values", "must be true or false")
+        )
     return text == "true"

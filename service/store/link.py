@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from service.errors import Outcome, Unavailable
 from service.model import TlsVerify
 from service.store.failures import RedisFailure, translate
 from service.store.scripts import Script
@@ -69,7 +70,10 @@ class Link:
                 return await _ask(connection, "EVAL", script.source, len(keys), *keys, *args)
 
         call = _Call(run_on, is_repeatable=not script.writes)
-        return cast("Reply", await self._complete(call))
+        reply = await self._complete(call)
+        if not isinstance(reply, list) or not reply:
+            raise Unavailable("What answers is no Redis.", outcome=Outcome.UNKNOWN)
+        return reply
 
     async def command(self, *args: Argument) -> object:
         """Run one plain command that may be repeated. Raises ServiceError."""
@@ -85,7 +89,8 @@ class Link:
             async with asyncio.timeout(CALL_SECONDS):
                 reply = await self._retried(call)
         except TimeoutError as error:
-            self.is_answering = False
+            # Waiting for one of our own connections says nothing of Redis.
+            self.is_answering = self.is_answering and not call.has_place
             raise call.ran_out(error).to_service_error() from None
         except RedisFailure as failure:
             is_shut_out = isinstance(failure.__cause__, AuthenticationError | BusyLoadingError)
@@ -110,6 +115,7 @@ class Link:
     async def _attempt(self, call: "_Call") -> object:
         call.was_sent = False  # an earlier try never left, or was refused
         async with self._places:
+            call.has_place = True
             connection = self._take()
             is_clean = False
             try:
@@ -145,6 +151,7 @@ class _Call:
 
     run_on: Callable[[AbstractConnection], Awaitable[object]]
     is_repeatable: bool = True
+    has_place: bool = False
     was_sent: bool = False
     failure: RedisFailure | None = None
 
@@ -156,6 +163,10 @@ class _Call:
 
     def ran_out(self, error: TimeoutError) -> RedisFailure:
         """Tell why the time was not enough: an earlier try knows, if this one sent nothing."""
+        if not self.has_place:
+            return RedisFailure(
+                "all connections to it are busy", was_sent=False, was_refused=False, is_passing=True
+            )
         return self.failure if self.failure and not self.was_sent else self.failed(error)
 
     def may_be_repeated(self, error: BaseException) -> bool:

@@ -35,6 +35,9 @@ from service.store.keys import session_keys
 from service.store.link import Argument, Link, Reply
 from service.store.scripts import script
 
+MOST_NAMES = 50_000
+"""Of state keys that are listed, as `read.lua` has it."""
+
 _CHANGED, _FIXED = 5, 6  # after outcome, time, header, messages, state keys
 
 
@@ -167,6 +170,9 @@ class RedisStore:
         if what == b"keys":
             limit = self._limits.max_keys_per_call
             return TooLarge(f"More than {limit} state keys: list them in pages.", limit=limit)
+        if what == b"names":
+            words = f"More than {MOST_NAMES} state keys cannot be listed: read them by name."
+            return TooLarge(words, limit=MOST_NAMES)
         limit = self._limits.max_answer_bytes
         return TooLarge(f"The answer would pass {limit} bytes: ask for less.", limit=limit)
 

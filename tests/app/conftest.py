@@ -79,7 +79,7 @@ async def run_with_state(settings: Settings, **parts: object) -> AsyncIterator[A
 
     async with LifespanManager(exchange) as manager:
         transport = ASGITransport(app=manager.app)
-        async with AsyncClient(transport=transport, base_url="http://ballast") as client:
+        async with AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
 
 

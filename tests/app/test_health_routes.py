@@ -106,7 +106,7 @@ async def test_a_stopping_service_takes_no_new_work() -> None:
     stopping = Stopping(is_set=True)
     async with LifespanManager(create_app(load_settings({}), stopping=stopping)) as manager:
         transport = ASGITransport(app=manager.app)
-        async with AsyncClient(transport=transport, base_url="http://ballast") as api:
+        async with AsyncClient(transport=transport, base_url="http://localhost") as api:
             refused = await api.put("/v1/sessions/a")
             assert assert_problem(refused, 503, "stopping")["outcome"] == "not_applied"
             assert refused.headers["Retry-After"] == "1"

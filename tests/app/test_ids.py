@@ -71,4 +71,4 @@ async def test_names_have_their_longest_in_bytes(api: AsyncClient) -> None:
     ],
 )  # fmt: skip
 async def test_there_is_nothing_at_other_paths(api: AsyncClient, path: str) -> None:
-    assert_problem(await api.get(f"http://ballast{path}"), 404, "no_such_path")
+    assert_problem(await api.get(f"http://localhost{path}"), 404, "no_such_path")

@@ -212,7 +212,7 @@ async def test_since_is_inclusive(client: AsyncClient) -> None:
         ("last=1&before=1", {"/query/before", "/query/last"}),
         ("last=1&since=1", {"/query/last", "/query/since"}),
         ("since=1&after=1", {"/query/after", "/query/since"}),
-        ("last=1&limit=1", {"/query/last"}),
+        ("last=1&limit=1", {"/query/last", "/query/limit"}),
         ("last=", {"/query/last"}),
         ("last=-1", {"/query/last"}),
         ("last=1.0", {"/query/last"}),

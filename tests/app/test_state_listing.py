@@ -66,13 +66,14 @@ async def test_of_no_session_there_is_nothing_to_list(client: AsyncClient) -> No
     assert (await client.get(f"{URL}?values=true")).json() == {"values": {}, "next": None}
 
 
-async def test_a_limit_is_clamped_to_1000(api: AsyncClient) -> None:
+async def test_a_page_has_100_keys_unless_a_limit_up_to_1000_is_given(api: AsyncClient) -> None:
     names = [f"{number:04}" for number in range(1_002)]
     await set_all(api, names)
 
     assert len((await api.get(URL)).json()["keys"]) == 100
-    page = (await api.get(URL, params={"limit": "99999"})).json()
+    page = (await api.get(URL, params={"limit": "1000"})).json()
     assert (page["keys"], page["next"]) == (names[:1_000], "0999")
+    assert_problem(await api.get(URL, params={"limit": "1001"}), 400, at="/query/limit")
 
 
 async def test_a_page_ends_early_where_the_answer_would_be_too_large(start: Serve) -> None:

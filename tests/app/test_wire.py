@@ -31,7 +31,7 @@ def talk(wire: AsyncClient) -> Talk:
 
 
 def request(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
-    fixed = (b"Host: ballast", b"Connection: close")
+    fixed = (b"Host: localhost", b"Connection: close")
     return b"\r\n".join([line, *fixed, *headers, b"", body])
 
 

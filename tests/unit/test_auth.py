@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.errors import Unauthorized
+from service.errors import Forbidden, Unauthorized
 from service.http.auth import DEFAULT_NAMESPACE, Credential, Keyring, Principal, Scope
 from service.model import Namespace
 
@@ -12,8 +12,8 @@ KEYS = Keyring([Credential("reader-key", READER), Credential("owner-key", OWNER)
 
 
 def test_a_key_decides_namespace_and_scope() -> None:
-    assert KEYS.authenticate("Bearer reader-key") == READER
-    assert KEYS.authenticate("Bearer owner-key") == OWNER
+    assert KEYS.authenticate({"authorization": "Bearer reader-key"}) == READER
+    assert KEYS.authenticate({"authorization": "Bearer owner-key"}) == OWNER
     assert not KEYS.is_closed
 
 
@@ -22,7 +22,7 @@ def test_a_key_decides_namespace_and_scope() -> None:
 )
 def test_what_is_no_known_key_is_unauthorized(header: str | None) -> None:
     with pytest.raises(Unauthorized):
-        KEYS.authenticate(header)
+        KEYS.authenticate({} if header is None else {"authorization": header})
 
 
 def test_an_empty_key_matches_nothing() -> None:
@@ -30,20 +30,44 @@ def test_an_empty_key_matches_nothing() -> None:
     keyring = Keyring([Credential("a-key", OWNER)], anonymous=anyone)
 
     with pytest.raises(Unauthorized):
-        keyring.authenticate("Bearer ")
+        keyring.authenticate({"authorization": "Bearer "})
 
 
 def test_without_keys_everybody_is_the_anonymous_one() -> None:
     anyone = Principal(DEFAULT_NAMESPACE, Scope.ADMIN)
 
-    assert Keyring([], anonymous=anyone).authenticate(None) == anyone
-    assert Keyring([], anonymous=anyone).authenticate("Bearer any") == anyone
+    keyring = Keyring([], anonymous=anyone)
+    assert keyring.authenticate({"host": "localhost:8000"}) == anyone
+    assert keyring.authenticate({"host": "[::1]", "authorization": "Bearer any"}) == anyone
+    assert keyring.authenticate({"host": "127.0.0.1", "origin": "http://localhost:5173"}) == anyone
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"host": "evil.example"},
+        {"host": "localhost.evil.example:8000"},
+        {"host": "localhost", "origin": "https://evil.example"},
+        {"host": "localhost", "origin": "null"},
+        {"host": "localhost", "origin": "http://["},
+        {"host": "["},
+    ],
+)
+def test_without_keys_a_browser_may_not_lend_this_machine_to_other_sites(
+    headers: dict[str, str],
+) -> None:
+    anyone = Principal(DEFAULT_NAMESPACE, Scope.ADMIN)
+    with pytest.raises(Forbidden):
+        Keyring([], anonymous=anyone).authenticate(headers)
+    named = headers | {"authorization": "Bearer owner-key"}
+    assert KEYS.authenticate(named) == OWNER
 
 
 def test_without_keys_and_anonymous_it_is_closed() -> None:
     assert Keyring([]).is_closed
     with pytest.raises(Unauthorized, match="API_KEY"):
-        Keyring([]).authenticate("Bearer any")
+        Keyring([]).authenticate({"authorization": "Bearer any"})
 
 
 def test_a_larger_scope_includes_the_smaller_ones() -> None:

@@ -84,7 +84,7 @@ def test_every_unknown_member_is_told_up_to_a_bound() -> None:
     many = ",".join(f'"{number}":1' for number in range(1_000))
     with pytest.raises(BadInput) as caught:
         parse_members(f"{{{many}}}".encode(), ("known",))
-    assert [fault.pointer for fault in caught.value.faults] == [""]
+    assert len(caught.value.faults) == 50
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_a_write_that_changed_nothing_drops_what_lags_behind_it(
     hot = HotTier(10_000)
     filled(hot, entry(4))
     with hot.watch(REF) as fill:
-        hot.confirmed(REF, ETag(gen=gen, rev=rev))
+        hot.confirmed(REF, ETag(gen=gen, rev=rev), lambda entry: entry)
 
     assert held_rev(hot) == kept
     assert fill.is_spoiled

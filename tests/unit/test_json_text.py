@@ -21,7 +21,7 @@ from service.json_text import (
 )
 
 split_items = partial(json_text.split_items, most=100)
-split_members = partial(json_text.split_members, most=100)
+split_members = partial(json_text.split_members, pointer="/set", most=100)
 
 NAMES = st.text(st.sampled_from('ab:"\\{}[],/\u00e9\u0000\U0001f600'), max_size=4)
 VALUES = st.recursive(
@@ -174,7 +174,7 @@ def test_what_is_json_is_kept_as_it_is(text: bytes) -> None:
 @pytest.mark.parametrize("text", [b"[]", b"1", b'"a"', b"null"])
 def test_an_object_is_wanted_where_members_are(text: bytes) -> None:
     with pytest.raises(BadInput, match="a JSON object"):
-        split_members(text, "/set")
+        split_members(text)
 
 
 def test_an_array_is_wanted_where_items_are() -> None:

@@ -15,6 +15,7 @@ local KNOWN, MOST_BYTES, END, LIMIT = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonum
 local AFTER, BEFORE, SINCE = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local STATE_PART, MOST_KEYS, FIRST_KEY = ARGV[8], tonumber(ARGV[9]), 10
 local RENEWAL_PAUSE_MS = 1000
+local MOST_NAMES = 50000  -- of state keys that are listed: more would hold Redis for over 20 ms
 local PREFIX_BYTES = 12   -- seq and at before the text of a message
 local ALWAYS_FIT = 2      -- as many values cannot pass MOST_BYTES: each has at most half of it
 
@@ -117,14 +118,18 @@ local function read_some()
   return values
 end
 
+local function read_names()
+  if redis.call('HLEN', STATE) > MOST_NAMES then return nil, 'names' end
+  return redis.call('HKEYS', STATE)
+end
+
 local function read_all()
-  if redis.call('HLEN', STATE) > MOST_KEYS then return nil, 'keys' end
   if is_too_large(redis.call('HKEYS', STATE), 1) then return nil, 'bytes' end
   return redis.call('HGETALL', STATE)
 end
 
 local function read_state()
-  if STATE_PART == 'names' then return redis.call('HKEYS', STATE) end
+  if STATE_PART == 'names' then return read_names() end
   if STATE_PART == 'all' then return read_all() end
   if STATE_PART == 'some' then return read_some() end
   return {}
@@ -132,6 +137,11 @@ end
 
 local s = load()
 if not s then return {'absent'} end
+
+-- Told even to a caller who holds all of them: memory must not change an answer.
+if STATE_PART == 'all' and redis.call('HLEN', STATE) > MOST_KEYS then
+  return {'too_large', 'keys'}
+end
 
 local is_same = KNOWN == tag(s)
 local window, state, problem = {}, {}, nil

@@ -34,6 +34,8 @@ local function load()
   local header = redis.call('LINDEX', LOG, 0)
   if not header then return nil end
   local h = cmsgpack.unpack(header)
+  -- A dyno of an older release may still run: it must not write what it cannot read.
+  assert(h[1] == VERSION, 'a session of another release')
   return {gen = h[2], rev = h[3], created_at = h[4], updated_at = h[5], renewed_at = h[6],
     ttl = h[7], touch = h[8], max_age = h[9], max_messages = h[10], last_seq = h[11],
     largest = h[12], dedupe = h[13]}
