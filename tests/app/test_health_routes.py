@@ -114,3 +114,10 @@ async def test_a_stopping_service_takes_no_new_work() -> None:
             assert (health.status_code, health.json()["status"]) == (503, "fail")
             assert (await api.get("/health/ready")).status_code == 503
             assert (await api.get("/health/live")).status_code == 200
+
+
+async def test_without_the_health_check_calls_tell_whether_redis_answers(start: Serve) -> None:
+    async with start(ENABLE_HEALTH_CHECK="false") as api:
+        await eventually(lambda: api.get("/health/ready"), lambda r: r.status_code == 200)
+        await api.put("/v1/sessions/a", json={})
+        assert (await api.get("/health")).json()["databaseConnected"] is True

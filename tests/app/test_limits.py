@@ -1,5 +1,7 @@
 """Too large or too many: 413 with the limit, and nothing changed."""
 
+import json
+
 import pytest
 from httpx import AsyncClient, Response
 
@@ -96,3 +98,14 @@ async def test_a_page_of_messages_ends_early_where_it_would_be_too_large(start: 
         oldest = (await api.get(f"{SESSION}/messages?after=0", headers=cold)).json()
         assert oldest["messages"][0]["seq"] == 1
         assert oldest["next"] == oldest["messages"][-1]["seq"] < 12
+
+
+async def test_memory_answers_no_more_keys_than_redis_would(start: Serve) -> None:
+    async with start(MAX_KEYS_PER_CALL="3") as api:
+        for keys in ("ab", "cd"):
+            await post(api, "state", json.dumps({"set": dict.fromkeys(keys, 1)}))
+        held = await api.get(f"{SESSION}?include=state")
+        asked = await api.get(f"{SESSION}?include=state", headers={"Cache-Control": "no-cache"})
+
+    assert_problem(held, 413)
+    assert_problem(asked, 413)

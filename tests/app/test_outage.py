@@ -234,3 +234,15 @@ async def test_on_a_full_redis_only_what_grows_is_refused(flavour: Flavour) -> N
 
             operator.config_set("maxmemory", 0)
             assert (await api.put(SESSION)).status_code == 201
+
+
+async def test_memory_knows_of_a_renewal_that_changed_nothing(
+    api: AsyncClient, own_server: Server
+) -> None:
+    before = (await api.get(SESSION)).json()["expires_at"]
+    await asyncio.sleep(0.01)
+    renewed = (await api.patch(SESSION, json={})).json()
+    own_server.kill()
+    stale = await api.get(SESSION, headers={"Cache-Control": "stale-if-error=60"})
+
+    assert stale.json()["expires_at"] == renewed["expires_at"] > before

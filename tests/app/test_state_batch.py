@@ -1,5 +1,6 @@
 """The state batch: set and delete, then get, in one step."""
 
+import asyncio
 from base64 import b64encode
 
 import pytest
@@ -162,3 +163,15 @@ async def test_a_million_unknown_members_are_not_all_told(api: AsyncClient) -> N
 
     assert_problem(answer, 400, at="/0")
     assert len(answer.content) < 10_000
+
+
+@pytest.mark.parametrize("body", ["{}", '{"set":{}}', '{"get":[]}'])
+async def test_a_batch_that_names_nothing_renews_as_an_empty_patch_does(
+    api: AsyncClient, body: str
+) -> None:
+    before = await api.put(SESSION, json={"ttl": 60})
+    await asyncio.sleep(0.01)
+    renewed = await api.post(URL, content=body)
+
+    assert renewed.json() == {"values": {}, "deleted": 0, "etag": before.json()["etag"]}
+    assert renewed.headers["Session-Expires"] > before.headers["Session-Expires"]
