@@ -191,7 +191,7 @@ def _settings(variables: Variables, environ: Mapping[str, str]) -> Settings:
         max_messages=variables.whole("MAX_MESSAGES", 1, 1_000_000, "messages"),
         dedupe_window=variables.whole("DEDUPE_WINDOW", 1, 4_096, "messages"),
         limits=_limits(variables),
-        memory_quota_mb=variables.whole_or_none("MEMORY_QUOTA_MB", 64, 1_048_576, "MB"),
+        memory_quota_mb=variables.whole_or_none("MEMORY_QUOTA_MB", 96, 1_048_576, "MB"),
         memory_standard_percent=variables.whole("MEMORY_STANDARD_PERCENT", 40, 95, "percent"),
         memory_emergency_percent=variables.whole("MEMORY_EMERGENCY_PERCENT", 40, 95, "percent"),
         memory_sample_interval_ms=variables.whole(

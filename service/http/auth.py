@@ -74,15 +74,13 @@ class Keyring:
 
 
 def _refuse_foreign_pages(headers: Mapping[str, str]) -> None:
-    """Raise Forbidden for what a browser on this machine may have been led to ask.
+    """Raise Forbidden for what a browser was led to ask by a page of another site (RFC 6454).
 
-    A page of another site names itself as Origin (RFC 6454); one that has bound its own name to
-    127.0.0.1 names itself as Host.
+    Without a key it would lend that page everything that is on this machine.
     """
     origin = headers.get("origin")
-    asked = f"//{headers.get('host', '')}"
-    if _hostname(asked) not in _LOOPBACK or (origin and _hostname(origin) not in _LOOPBACK):
-        raise Forbidden("Without a key only localhost is served: set API_KEY.")
+    if origin is not None and _hostname(origin) not in _LOOPBACK:
+        raise Forbidden("Pages of other sites may not call a service without a key: set API_KEY.")
 
 
 def _hostname(url: str) -> str | None:

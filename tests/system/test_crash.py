@@ -13,7 +13,7 @@ MESSAGES = 1_500
 
 def rehearse(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "scripts.rehearsal", *arguments],
+        [sys.executable, "-m", "scripts.crashing", *arguments],
         cwd=ROOT,
         env=clean_environ(),
         capture_output=True,

@@ -116,7 +116,7 @@ def test_a_request_that_never_ends_does_not_hold_it(service: Service) -> None:
 
         assert service.wait(seconds=END_SECONDS - 2) in ORDERLY
         assert upload.answer() == b""
-    assert service.lines("1 requests did not end in time")
+    assert service.lines("1 connections did not end in time")
     assert "Traceback" not in service.log
 
 

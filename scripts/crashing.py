@@ -415,7 +415,9 @@ def main() -> int:
         return 2
     show("")
     print_table(tallies)
-    print(f"{arguments.messages:,} messages a round, {time.monotonic() - started:.0f} s")
+    seconds = time.monotonic() - started
+    print(f"{arguments.messages:,} messages in the first round, until the kill in the others,")
+    print(f"{seconds:.0f} s. The control has no append-only file: it must lose everything.")
     found = faults(*tallies)
     print("\n".join(found), end="\n" if found else "")
     return bool(found)
