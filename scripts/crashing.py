@@ -8,13 +8,7 @@ control   the same without an append-only file: everything has to be lost, or we
 """
 
 import argparse
-import http.client
-import json
-import os
-import random
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -22,45 +16,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum
-from itertools import cycle, islice
 from pathlib import Path
 from zlib import crc32
 
 import msgspec
 
-from scripts.embedded_valkey import HOST, EmbeddedValkey, free_port
+from scripts.chat import ChatError, Message, make_chat, make_messages, read_chat
+from scripts.stack import OK, READY_SECONDS, Client, Outcome, RehearsalError, running
 
-ROOT = Path(__file__).resolve().parent.parent
 MOST_PER_SESSION = 1_000
 """A session keeps no more than this by default, and one read gives no more."""
 
-CALL_SECONDS = 10.0
-READY_SECONDS = 30.0
-POLL_SECONDS = 0.02
 PROGRESS_SECONDS = 0.2
-
-CREATED, OK, UNAVAILABLE = 201, 200, 503
-
-
-class RehearsalError(Exception):
-    """It cannot go on; the message says why."""
-
-
-class Outcome(Enum):
-    """What the writer of a message knows about it."""
-
-    ACKNOWLEDGED = "acknowledged"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One line of the chat: `text` is its JSON with a member `id` that no other has."""
-
-    id: str
-    session: str
-    text: bytes
+POLL_SECONDS = 0.02
 
 
 @dataclass(slots=True)
@@ -93,91 +61,6 @@ class Tally:
     wrong: int
 
 
-@dataclass(slots=True)
-class Stack:
-    """One service on one embedded Valkey."""
-
-    directory: Path
-    valkey: EmbeddedValkey
-    port: int
-    service: subprocess.Popen[bytes] | None = None
-
-    def start_service(self) -> None:
-        """Start the service; return when it takes requests."""
-        unset = ("API_KEY", "DYNO")
-        kept = {name: text for name, text in os.environ.items() if name not in unset}
-        own = {"PORT": str(self.port), "HOST": HOST, "REDIS_URL": self.valkey.url}
-        with (self.directory / "service.log").open("ab") as log:
-            self.service = subprocess.Popen(
-                [sys.executable, "-m", "service"], cwd=ROOT, env=kept | own, stdout=log, stderr=log
-            )
-        deadline = time.monotonic() + READY_SECONDS
-        while not self._is_ready():
-            if self.service.poll() is not None or time.monotonic() > deadline:
-                raise RehearsalError(f"the service did not start: {log.name}")
-            time.sleep(POLL_SECONDS)
-
-    def kill_service(self) -> None:
-        """End the service as the OOM killer does."""
-        if self.service:
-            self.service.kill()
-            self.service.wait()
-
-    def _is_ready(self) -> bool:
-        try:
-            return Client(self.port).get("/health/ready").status == OK
-        except (OSError, http.client.HTTPException):
-            return False
-
-
-@dataclass(slots=True)
-class Reply:
-    """An answer over HTTP."""
-
-    status: int
-    body: bytes
-
-
-class Client:
-    """A bot's way to the service: one connection, kept alive, made anew when it breaks."""
-
-    def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection(HOST, port, timeout=CALL_SECONDS)
-
-    def get(self, path: str) -> Reply:
-        """Ask once."""
-        return self._call("GET", path, None)
-
-    def append(self, message: Message, is_over: threading.Event) -> Outcome | None:
-        """Send a message until its fate is decided; None if that was never before the end."""
-        body = b'{"messages":[' + message.text + b"]}"
-        while not is_over.is_set():
-            try:
-                reply = self._call("POST", f"/v1/sessions/{message.session}/messages", body)
-            except ConnectionRefusedError:
-                time.sleep(POLL_SECONDS)  # nobody was there to be told
-                continue
-            except (OSError, http.client.HTTPException):
-                return Outcome.UNKNOWN
-            if reply.status == CREATED:
-                return Outcome.ACKNOWLEDGED
-            if reply.status != UNAVAILABLE:
-                raise RehearsalError(f"the service answered {reply.status}: {reply.body!r}")
-            if json.loads(reply.body)["outcome"] == "unknown":
-                return Outcome.UNKNOWN
-            time.sleep(POLL_SECONDS)
-        return None
-
-    def _call(self, method: str, path: str, body: bytes | None) -> Reply:
-        try:
-            self._connection.request(method, path, body, {"Content-Type": "application/json"})
-            response = self._connection.getresponse()
-            return Reply(response.status, response.read())
-        except (OSError, http.client.HTTPException):
-            self._connection.close()
-            raise
-
-
 class Stored(msgspec.Struct):
     """One message as the service gives it back; its text is kept to the byte."""
 
@@ -188,73 +71,6 @@ class Page(msgspec.Struct):
     """The newest messages of a session."""
 
     messages: list[Stored]
-
-
-def read_chat(path: Path) -> list[dict[str, object]]:
-    """Read lines of {sender, text, ts}. Raises RehearsalError."""
-    lines = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            parsed = json.loads(line)
-        except ValueError:
-            parsed = None
-        if not isinstance(parsed, dict):
-            raise RehearsalError(f"{path}:{number} is no JSON object")
-        lines.append(parsed)
-    if not lines:
-        raise RehearsalError(f"{path} is empty")
-    return lines
-
-
-def make_chat(count: int) -> list[dict[str, object]]:
-    """Make up lines that look like a chat: always the same ones."""
-    dice = random.Random(1)  # noqa: S311  # data, not a secret
-    senders = ("ada", "Grace H.", "Zoë", "李雷", "bot-7")
-    words = (
-        "hello",
-        "did",
-        "you",
-        "try",
-        '"quotes"',
-        "back\\slash",
-        "naïve",
-        "日本語",
-        "🙂",
-        "1e3",
-    )
-    return [
-        {
-            "sender": dice.choice(senders),
-            "text": " ".join(dice.choices(words, k=dice.randint(1, 40))),
-            "ts": 1_700_000_000 + number,
-        }
-        for number in range(count)
-    ]
-
-
-def make_messages(
-    chat: Sequence[dict[str, object]], count: int, sessions: int
-) -> Iterator[Message]:
-    """Give each line an id and a session, in turn; a short chat begins again."""
-    for number, line in enumerate(islice(cycle(chat), count)):
-        key = f"m{number}"
-        text = json.dumps(line | {"id": key}, ensure_ascii=False).encode()
-        yield Message(id=key, session=f"chat-{number % sessions}", text=text)
-
-
-@contextmanager
-def running(*, has_aof: bool = True) -> Iterator[Stack]:
-    """Run a service and its Valkey; both are gone at the end, with their data."""
-    with tempfile.TemporaryDirectory(prefix="ballast-rehearsal-") as name:
-        directory = Path(name)
-        stack = Stack(directory, EmbeddedValkey(directory, has_aof=has_aof), free_port())
-        try:
-            stack.valkey.start()
-            stack.start_service()
-            yield stack
-        finally:
-            stack.kill_service()
-            stack.valkey.kill()
 
 
 @contextmanager
@@ -410,7 +226,7 @@ def main() -> int:
             rehearse_both(messages, arguments.clients, has_aof=True),
             rehearse_both(messages, arguments.clients, has_aof=False),
         )
-    except (OSError, RehearsalError) as error:
+    except (OSError, RehearsalError, ChatError) as error:
         print(f"scripts/crash: {error}", file=sys.stderr)
         return 2
     show("")
