@@ -1,4 +1,4 @@
-"""The service of a crash rehearsal, on a Valkey of its own, and a client that says what it knows of its writes."""
+"""The service of a crash rehearsal on its own Valkey, and a client that knows what it wrote."""
 
 import http.client
 import json

@@ -12,8 +12,8 @@ import uvicorn
 
 from service import __version__
 from service.app import create_app
+from service.http.lifespan import Stopping
 from service.http.protocol import GuardedProtocol
-from service.http.state import Stopping
 from service.settings import Settings, SettingsError, load_settings
 
 KEEP_ALIVE_SECONDS = 95

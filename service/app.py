@@ -15,8 +15,8 @@ from service.clock import Clock, SystemClock
 from service.hot import HotTier
 from service.http.auth import DEFAULT_NAMESPACE, Credential, Keyring, Principal, Scope
 from service.http.health import HealthInputs
+from service.http.lifespan import Buffers, LifespanState, Stopping
 from service.http.routes import build_router
-from service.http.state import Buffers, State, Stopping
 from service.memory.governor import Governor, Policy
 from service.memory.heap import HeapProbe
 from service.memory.levers import Collect, Evict, MallocTrim, Relief, freeze_heap
@@ -46,7 +46,7 @@ def create_app(
     clock, stopping = clock or SystemClock(), stopping or Stopping()
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[State]:
+    async def lifespan(_: Starlette) -> AsyncIterator[LifespanState]:
         # Closed in the reverse order: first nothing is governed or watched, then Redis is left.
         async with AsyncExitStack() as stack:
             parts = _build(settings, clock)
@@ -139,7 +139,7 @@ def _keyring(settings: Settings) -> Keyring:
     return Keyring([], anonymous=anyone)
 
 
-def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) -> State:
+def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) -> LifespanState:
     keyring, buffers, counters = _keyring(settings), Buffers(), Counter[str]()
     heap, started = HeapProbe(clock), clock.monotonic()
 
@@ -161,7 +161,7 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) 
             is_health_check_enabled=settings.enable_health_check,
         )
 
-    return State(
+    return LifespanState(
         sessions=parts.sessions,
         keyring=keyring,
         limits=settings.limits,

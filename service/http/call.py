@@ -18,8 +18,8 @@ from service.errors import (
     escaped,
 )
 from service.http.auth import Principal, Scope
+from service.http.lifespan import LifespanState
 from service.http.names import session_id, state_key_in_path
-from service.http.state import State
 from service.model import ANY, JSON_TYPE, Conditions, SessionRef, StateKey
 from service.sessions import Freshness
 
@@ -33,13 +33,13 @@ _STALE_IF_ERROR = re.compile(r"stale-if-error=\"?([0-9]{1,9})\"?")
 class Call:
     """A request of an authenticated caller; `segments` are the raw names in its path."""
 
-    request: Request[State]
+    request: Request[LifespanState]
     principal: Principal
     segments: tuple[bytes, ...]
     held_bytes: int = 0
 
     @property
-    def state(self) -> State:
+    def parts(self) -> LifespanState:
         """The parts of the service."""
         return self.request.state
 
@@ -115,7 +115,7 @@ class Call:
             raise UnsupportedMediaType(
                 "This route reads JSON: send Content-Type: application/json."
             )
-        return await self.body(self.state["limits"].max_body_bytes)
+        return await self.body(self.parts["limits"].max_body_bytes)
 
     async def body(self, most_bytes: int) -> bytes:
         """Read the whole body. Raises TooLarge before it is read where the length is told."""
@@ -137,11 +137,11 @@ class Call:
     def hold(self, count: int) -> None:
         """Account for bytes that stay in memory until the answer is sent."""
         self.held_bytes += count
-        self.state["buffers"].held += count
+        self.parts["buffers"].held += count
 
     def release(self) -> None:
         """Account for everything that this call held as gone."""
-        self.state["buffers"].held -= self.held_bytes
+        self.parts["buffers"].held -= self.held_bytes
         self.held_bytes = 0
 
 
@@ -155,7 +155,7 @@ def _body_too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than {limit} bytes.", limit=limit)
 
 
-async def _chunks(request: Request[State]) -> AsyncIterator[bytes]:
+async def _chunks(request: Request[LifespanState]) -> AsyncIterator[bytes]:
     """Yield the body as it comes, as long as it comes."""
     stream = aiter(request.stream())
     while True:
@@ -177,7 +177,7 @@ def _unquoted(raw: bytes) -> str:
         raise BadInput("The query is not UTF-8.", Fault("/query", "must be UTF-8")) from None
 
 
-def _tags(request: Request[State], name: str, *, weak_too: bool) -> tuple[str, ...] | None:
+def _tags(request: Request[LifespanState], name: str, *, weak_too: bool) -> tuple[str, ...] | None:
     """Return the entity-tags of a header; weak ones compare only for If-None-Match."""
     lines = request.headers.getlist(name)
     if not lines:

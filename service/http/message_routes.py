@@ -22,8 +22,8 @@ async def append_messages(call: Call) -> Response:
     """Append messages in order; creates the session."""
     call.query()
     call.refuse_idempotency_key()
-    append, identities = parse_append(await call.json_body(), call.state["limits"])
-    done = await call.state["sessions"].append(call.ref, append, call.conditions())
+    append, identities = parse_append(await call.json_body(), call.parts["limits"])
+    done = await call.parts["sessions"].append(call.ref, append, call.conditions())
     document = {
         "first_seq": done.first_seq if done.count else None,
         "last_seq": done.last_seq if done.count else None,
@@ -39,7 +39,7 @@ async def read_messages(call: Call) -> Response:
     """Answer a window of the log, oldest first; empty where there is no session."""
     window = parse_window(call.query(*WINDOW_PARAMETERS))
     conditions = call.conditions()
-    view = await call.state["sessions"].read(call.ref, Reading(window=window), call.freshness())
+    view = await call.parts["sessions"].read(call.ref, Reading(window=window), call.freshness())
     if view is None:
         check_read_conditions(conditions, None)
         return json_response(page_document(Page(), 0))

@@ -26,14 +26,14 @@ from service.errors import (
 )
 from service.http import auth
 from service.http.call import Call
+from service.http.lifespan import LifespanState
 from service.http.problems import problem_response
-from service.http.state import State
 from service.model import Limits
 
 API_PREFIX = b"/v1/"
 
 Handler = Callable[[Call], Awaitable[Response]]
-OpenHandler = Callable[[Request[State]], Awaitable[Response]]
+OpenHandler = Callable[[Request[LifespanState]], Awaitable[Response]]
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Router(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong is a problem document."""
-        request: Request[State] = Request(scope, receive)
+        request: Request[LifespanState] = Request(scope, receive)
         request_id = _request_id(request)
         try:
             response = await self._answer(request)
@@ -83,7 +83,7 @@ class Router(BaseRoute):
             response = problem_response(Internal("This is a defect, and it is logged."), request_id)
         await _send(response, request, request_id, send)
 
-    async def _answer(self, request: Request[State]) -> Response:
+    async def _answer(self, request: Request[LifespanState]) -> Response:
         _check_headers(request, request.state["limits"])
         path: bytes = request.scope["raw_path"]
         if path.startswith(API_PREFIX):
@@ -93,7 +93,7 @@ class Router(BaseRoute):
             raise NotFound("There is nothing at this path.", code="no_such_path")
         return await _pick(methods, request.method)(request)
 
-    async def _answer_api(self, request: Request[State], path: bytes) -> Response:
+    async def _answer_api(self, request: Request[LifespanState], path: bytes) -> Response:
         principal = request.state["keyring"].authenticate(request.headers)
         if request.state["stopping"].is_set:
             raise Unavailable("This process is stopping: send it again.", code="stopping")
@@ -126,13 +126,13 @@ def _shape_of_pattern(pattern: str) -> Shape:
     return _shape(pattern.encode().removeprefix(API_PREFIX).split(b"/"))
 
 
-def _request_id(request: Request[State]) -> str:
+def _request_id(request: Request[LifespanState]) -> str:
     """Return the id that the caller gave, if it is fit for logs, else a new one."""
     sent = request.headers.get("x-request-id", "")
     return sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
 
 
-def _check_headers(request: Request[State], limits: Limits) -> None:
+def _check_headers(request: Request[LifespanState], limits: Limits) -> None:
     lines = request.scope["headers"]
     if len(lines) > limits.max_header_lines:
         raise HeadersTooLarge("Too many header lines.", limit=limits.max_header_lines)
@@ -140,7 +140,9 @@ def _check_headers(request: Request[State], limits: Limits) -> None:
         raise HeadersTooLarge("The headers are too large.", limit=limits.max_header_bytes)
 
 
-async def _send(response: Response, request: Request[State], request_id: str, send: Send) -> None:
+async def _send(
+    response: Response, request: Request[LifespanState], request_id: str, send: Send
+) -> None:
     response.headers["X-Request-Id"] = request_id
     if request.scope["raw_path"].startswith(API_PREFIX):
         response.headers["Cache-Control"] = "no-store"

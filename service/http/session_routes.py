@@ -28,7 +28,7 @@ async def read_session(call: Call) -> Response:
     """Answer GET and HEAD of a session, with its contents if they are to be included."""
     query = call.query("include", *WINDOW_PARAMETERS)
     reading, conditions = _parse_reading(query), call.conditions()
-    view = await call.state["sessions"].read(call.ref, reading, call.freshness())
+    view = await call.parts["sessions"].read(call.ref, reading, call.freshness())
     if view is None:
         raise session_not_found()
     headers = view_headers(view)
@@ -39,7 +39,7 @@ async def read_session(call: Call) -> Response:
         document["state"] = values_document(view.values)
     if view.page is not None:
         document |= page_document(view.page, view.session.message_count)
-    _check_included(view, call.state["limits"])
+    _check_included(view, call.parts["limits"])
     return json_response(document, headers)
 
 
@@ -54,10 +54,10 @@ async def patch_session(call: Call) -> Response:
     """Merge settings into those of a session (RFC 7396; null = default); {} only renews."""
     call.query()
     defaults = SettingsChange(
-        ttl_ms=call.state["default_ttl_ms"],
+        ttl_ms=call.parts["default_ttl_ms"],
         touch=Touch.WRITE,
         max_age_ms=0,
-        max_messages=call.state["default_max_messages"],
+        max_messages=call.parts["default_max_messages"],
     )
     members = parse_members(await call.json_body() or b"{}", SETTINGS)
     return await _configured(call, parse_settings(members, defaults), may_create=False)
@@ -66,12 +66,12 @@ async def patch_session(call: Call) -> Response:
 async def delete_session(call: Call) -> Response:
     """Remove everything of a session."""
     call.query()
-    await call.state["sessions"].delete(call.ref, call.conditions())
+    await call.parts["sessions"].delete(call.ref, call.conditions())
     return Response(status_code=204, headers=DURABILITY)
 
 
 async def _configured(call: Call, change: SettingsChange, *, may_create: bool) -> Response:
-    done = await call.state["sessions"].configure(
+    done = await call.parts["sessions"].configure(
         call.ref, change, call.conditions(), may_create=may_create
     )
     if done is None:

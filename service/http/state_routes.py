@@ -48,7 +48,7 @@ async def read_value(call: Call) -> Response:
     call.query()
     key, conditions = call.key, call.conditions()
     reading = Reading(state=StatePart.SOME, keys=(key,))
-    view = await call.state["sessions"].read(call.ref, reading, call.freshness())
+    view = await call.parts["sessions"].read(call.ref, reading, call.freshness())
     if view is None:
         raise session_not_found()
     stored = view.values[key]
@@ -68,7 +68,7 @@ async def put_value(call: Call) -> Response:
     call.query()
     key, value = call.key, await _read_sent_value(call)
     write = StateWrite(sets={key: value}, own_key=key)
-    done = await call.state["sessions"].write_state(call.ref, write, call.conditions())
+    done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
     assert done.session is not None  # a set creates the session
     headers = session_headers(done.session, done.now_ms) | DURABILITY
     return Response(status_code=201 if done.added else 204, headers=headers)
@@ -78,7 +78,7 @@ async def delete_value(call: Call) -> Response:
     """Delete one value, if it is there."""
     call.query()
     write = StateWrite(deletes=(call.key,), own_key=call.key)
-    done = await call.state["sessions"].write_state(call.ref, write, call.conditions())
+    done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
     expiry = expiry_headers(done.session, done.now_ms) if done.session else {}
     return Response(status_code=204, headers=expiry | DURABILITY)
 
@@ -87,12 +87,12 @@ async def batch_state(call: Call) -> Response:
     """Set and delete, then get, in one step; a batch that only gets is a read."""
     call.query()
     call.refuse_idempotency_key()
-    write = parse_batch(await call.json_body(), call.state["limits"])
+    write = parse_batch(await call.json_body(), call.parts["limits"])
     # A call that names nothing to get is a touch, as {} is elsewhere.
     if write.gets and not write.sets and not write.deletes and write.change == SettingsChange():
         return await _read_batch(call, write.gets)
     call.require(Scope.RW)
-    done = await call.state["sessions"].write_state(call.ref, write, call.conditions())
+    done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
     etag = str(done.session.etag) if done.session else None
     values = values_document(done.values)
     headers = session_headers(done.session, done.now_ms) if done.session else {}
@@ -107,7 +107,7 @@ async def list_state(call: Call) -> Response:
     has_values = _parse_switch(query.get("values", "false"))
     member = "values" if has_values else "keys"
     reading, conditions = Reading(state=StatePart.NAMES), call.conditions()
-    view = await call.state["sessions"].read(call.ref, reading, call.freshness())
+    view = await call.parts["sessions"].read(call.ref, reading, call.freshness())
     if view is None:
         check_read_conditions(conditions, None)
         return json_response({member: {} if has_values else [], "next": None})
@@ -126,7 +126,7 @@ async def _list_values(
     """Answer a page of values, shorter where they would pass the limit of an answer."""
     reading = Reading(state=StatePart.SOME, keys=tuple(keys))
     try:
-        view = await call.state["sessions"].read(call.ref, reading, call.freshness())
+        view = await call.parts["sessions"].read(call.ref, reading, call.freshness())
     except TooLarge:
         return await _list_values(call, keys[: len(keys) // 2], names, has_more=True)
     values = view.values if view else {}
@@ -138,7 +138,7 @@ async def _list_values(
 
 async def _read_batch(call: Call, keys: tuple[StateKey, ...]) -> Response:
     reading, conditions = Reading(state=StatePart.SOME, keys=keys), call.conditions()
-    view = await call.state["sessions"].read(call.ref, reading, call.freshness())
+    view = await call.parts["sessions"].read(call.ref, reading, call.freshness())
     if view is None:
         check_read_conditions(conditions, None)
         return json_response({"values": dict.fromkeys(keys), "deleted": 0, "etag": None})
@@ -151,7 +151,7 @@ async def _read_batch(call: Call, keys: tuple[StateKey, ...]) -> Response:
 
 
 async def _read_sent_value(call: Call) -> Value:
-    limits, media_type = call.state["limits"], call.media_type() or RAW_TYPE
+    limits, media_type = call.parts["limits"], call.media_type() or RAW_TYPE
     check_media_type(media_type, "/headers/content-type")
     data = await call.body(limits.max_body_bytes)
     if not is_json(media_type):

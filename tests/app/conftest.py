@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from service.__main__ import Server as HttpServer
 from service.__main__ import _config
 from service.app import create_app
-from service.http.state import Stopping
+from service.http.lifespan import Stopping
 from service.settings import Settings, load_settings
 from tests.conftest import Serve, run_app
 from tests.polling import POLL_SECONDS

@@ -5,7 +5,7 @@ from asgi_lifespan import LifespanManager
 from httpx import ASGITransport, AsyncClient, Response
 
 from service.app import create_app
-from service.http.state import Stopping
+from service.http.lifespan import Stopping
 from service.settings import load_settings
 from tests.conftest import Serve, run_app
 from tests.polling import eventually

@@ -27,7 +27,7 @@ class Stopping:
     is_set: bool = False
 
 
-class State(TypedDict):
+class LifespanState(TypedDict):
     """The parts that handlers use, built by `create_app`."""
 
     sessions: Sessions
