@@ -29,20 +29,32 @@ MUTATIONS: dict[str, Callable[[Chat], Coroutine[Any, Any, object]]] = {
 }
 
 
+# In one script, so that no time passes between the looks.
+LOOK = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+return {now, redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2])}
+"""
+
+
+def look(redis: Redis, chat: Chat) -> tuple[int, list[int]]:
+    """Redis's time, and the milliseconds that the session's keys have left; -1 = for ever."""
+    reply = redis.eval(LOOK, 2, *(key.decode() for key in session_keys(chat.ref)))
+    assert isinstance(reply, list)
+    now_ms, *left = reply
+    return now_ms, [ms for ms in left if ms != -2]
+
+
 def expiries(redis: Redis, chat: Chat) -> list[int]:
-    """Milliseconds that the keys of a session have left, of those that exist; -1 = for ever."""
-    left = [int(str(redis.pttl(key))) for key in session_keys(chat.ref)]
-    return [ms for ms in left if ms != -2]
+    return look(redis, chat)[1]
 
 
 def check_expiry(redis: Redis, chat: Chat, session: Session) -> None:
-    left = expiries(redis, chat)
+    now_ms, left = look(redis, chat)
     if session.expires_at_ms is None:
         assert set(left) == {-1}
         return
-    seconds, microseconds = redis.time()
-    promised = session.expires_at_ms - (seconds * 1000 + microseconds // 1000)
-    assert all(promised - 1 <= ms <= promised + 50 for ms in left)
+    assert all(abs(session.expires_at_ms - now_ms - ms) <= 1 for ms in left)
     assert max(left) - min(left) <= 1
 
 

@@ -19,6 +19,7 @@ from service.memory.heap import (
     pymalloc,
 )
 from service.memory.kept_file import KeptFile, number_after
+from service.memory.libc import libc
 from service.memory.machine import own_rss_bytes, read_host, tree_bytes
 from service.memory.quota import Quota, QuotaSource
 from service.memory.usage import BEYOND_SAMPLES, TreeUsage, open_probe
@@ -47,6 +48,9 @@ def still_heap() -> Iterator[None]:
     """Let no garbage of other tests be collected while a test weighs what it takes itself."""
     gc.collect()
     gc.disable()
+    trim = getattr(libc(), "malloc_trim", None)
+    if trim is not None:
+        trim(0)  # what is taken now must come from the system, not from what others left
     yield
     gc.enable()
 
