@@ -1,6 +1,8 @@
 """Time is passed in: the only place that asks the operating system what time it is."""
 
 import time
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -26,3 +28,13 @@ class SystemClock:
     def unix_ms(self) -> int:
         """Milliseconds of CLOCK_REALTIME."""
         return time.time_ns() // 1_000_000
+
+
+def rfc3339(ms: int) -> str:
+    """Return milliseconds since 1970 as RFC 3339."""
+    return f"{_second(ms // 1000)}.{ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]

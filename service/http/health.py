@@ -6,10 +6,10 @@ fail  it is stopping, or nobody looks after memory any more; the only one that i
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
 
+from service.clock import rfc3339
 from service.memory.governor import GovernorStatus
 from service.vitals import (
     Cleanup,
@@ -123,7 +123,7 @@ def _seed_document(inputs: HealthInputs, status: HealthStatus) -> Document:
     governor = inputs.governor
     return {
         "status": status,
-        "timestamp": _timestamp(inputs.now_ms),
+        "timestamp": rfc3339(inputs.now_ms),
         "uptime": inputs.uptime_seconds,
         "memory": _seed_memory(inputs),
         "memoryOptimizationEnabled": governor.is_enabled and not governor.is_late,
@@ -187,7 +187,7 @@ def _memory(inputs: HealthInputs) -> Document:
 def _cleanup(cleanup: Cleanup) -> Document:
     return {
         "tier": cleanup.tier,
-        "at": _timestamp(cleanup.at_ms),
+        "at": rfc3339(cleanup.at_ms),
         "requested": cleanup.requested,
         "levers": [_lever(report) for report in cleanup.levers],
         "freedBytes": cleanup.freed_bytes,
@@ -230,12 +230,6 @@ def _redis(store: StoreStatus) -> Document:
         "connectionsMax": store.connections_max,
         "lastError": store.last_error,
     }
-
-
-def _timestamp(at_ms: int) -> str:
-    """ISO 8601 in UTC with milliseconds."""
-    moment = datetime.fromtimestamp(at_ms / 1_000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _percent(part: int, whole: int) -> int:

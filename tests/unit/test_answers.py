@@ -1,11 +1,8 @@
 """The model as JSON and headers."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from service.errors import PreconditionFailed, ServiceError, Unavailable
 from service.http.answers import (
@@ -15,7 +12,6 @@ from service.http.answers import (
     page_document,
     session_document,
     session_headers,
-    timestamp,
     values_document,
 )
 from service.http.problems import problem_response
@@ -47,15 +43,6 @@ SESSION = Session(
     message_count=2,
     state_key_count=1,
 )
-
-
-@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31)))  # noqa: DTZ001 # hypothesis wants naive bounds
-def test_a_timestamp_is_rfc_3339_in_milliseconds(moment: datetime) -> None:
-    moment = moment.replace(tzinfo=UTC, microsecond=moment.microsecond // 1_000 * 1_000)
-    ms = round(moment.timestamp() * 1_000)
-
-    assert datetime.fromisoformat(timestamp(ms)) == moment
-    assert len(timestamp(ms)) == 24
 
 
 @pytest.mark.parametrize(
