@@ -55,6 +55,16 @@ def _embedded(stack: ExitStack) -> EmbeddedValkey:
 
 def _serve(settings: Settings, variables: dict[str, str]) -> int:
     """Run the service and pass signals on; an end by a signal that we passed on is orderly: 0."""
+    passed: set[int] = set()
+    service: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        passed.add(number)
+        if service is not None:
+            service.send_signal(number)
+
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, forward)
     # A group of its own: Ctrl-C then reaches the service once, through us, and not twice.
     service = subprocess.Popen(
         [sys.executable, "-m", "service"],
@@ -62,14 +72,8 @@ def _serve(settings: Settings, variables: dict[str, str]) -> int:
         process_group=0,
         preexec_fn=_end_with_parent,  # noqa: PLW1509 # before any thread of ours
     )
-    passed: set[int] = set()
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        passed.add(number)
+    for number in tuple(passed):  # that came while it started
         service.send_signal(number)
-
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, forward)
     threading.Thread(target=_announce, args=(settings, service), daemon=True).start()
     code = service.wait()
     return 0 if -code in passed else code
