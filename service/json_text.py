@@ -134,7 +134,7 @@ def identity(message: bytes, name: str, pointer: str) -> Identity | None:
     text = member(message, name)
     if text is None:
         return None
-    if _may_repeat(message, name) and _has_repeated(message, name):
+    if _may_repeat(message, name) and _is_repeated(message, name):
         raise BadInput("A message names its dedupe member twice.", Fault(pointer, "must be unique"))
     if text.startswith(b'"'):
         return Identity(text, _text.decode(text))
@@ -161,15 +161,20 @@ def _check_item_count(text: bytes, pointer: str, most: int) -> None:
 
 
 def _check_member_count(text: bytes, pointer: str, most: int) -> None:
-    """Raise TooLarge before so many members of an object are split; stops at the first too many."""
-    if text.count(b",") < _CHEAP_ITEMS:
-        return
+    """Raise TooLarge before so many members of an object are split that they fill the memory."""
+    if text.count(b",") >= _CHEAP_ITEMS and _has_more_members(text, most):
+        raise _too_many(pointer, most)
+
+
+def _has_more_members(text: bytes, most: int) -> bool:
+    """Whether an object has more than `most` members, at least 1: told by its own commas alone."""
     skeleton = _STRING.sub(b"", text).translate(None, _NOT_STRUCTURE)
     commas = 0
     for byte, depth in zip(skeleton, accumulate(map(_STEP.__getitem__, skeleton)), strict=True):
         commas += depth == 1 and byte == _COMMA
         if commas >= most:
-            raise _too_many(pointer, most)
+            return True
+    return False
 
 
 @lru_cache(maxsize=16)
@@ -217,10 +222,11 @@ def _has_repeated_member(text: bytes, members: dict[str, bytes]) -> bool:
     """Whether a decoder that keeps the last of equal names has dropped one.
 
     Each member has one colon of its own; all others are in names or in values. A member that was
-    dropped leaves its colon behind. Only a name with an escaped colon could hide that.
+    dropped leaves its colon behind. Only a name with an escaped colon could hide that: then the
+    members are counted, which takes longer.
     """
     if rb"\u003a" in text.lower():
-        return _has_repeated(text, None)
+        return bool(members) and _has_more_members(text, len(members))
     kept = len(members)
     kept += sum(name.count(":") for name in members)
     kept += sum(value.count(b":") for value in members.values())
@@ -232,18 +238,15 @@ def _may_repeat(message: bytes, member: str) -> bool:
     return b"\\" in message or message.count(f'"{member}"'.encode()) != 1
 
 
-def _has_repeated(text: bytes, member: str | None) -> bool:
-    """Whether the object names `member` (None: any) more than once; the slow, certain way."""
-    repeated = False
+def _is_repeated(message: bytes, member: str) -> bool:
+    """Whether a message names `member` more than once; the slow, certain way."""
+    is_repeated = False
 
     def look(pairs: list[tuple[str, Any]]) -> None:
         # Inner objects are seen first: the last call, the outermost, decides.
-        nonlocal repeated
-        names = [name for name, _ in pairs if member in (None, name)]
-        repeated = len(names) != len(set(names))
+        nonlocal is_repeated
+        is_repeated = sum(name == member for name, _ in pairs) > 1
 
-    try:
-        json.loads(text, object_pairs_hook=look, parse_int=str, parse_float=str)
-    except RecursionError:
-        raise BadInput("The JSON is nested too deeply.", Fault("", "too deep")) from None
-    return repeated
+    # Its depth was checked: no RecursionError. No numbers are made: they may be of any length.
+    json.loads(message, object_pairs_hook=look, parse_int=str, parse_float=str)
+    return is_repeated

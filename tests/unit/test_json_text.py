@@ -244,3 +244,20 @@ def test_a_member_is_found_by_any_name_and_only_at_the_top() -> None:
     names = ("a", "b", '"', "\\", "\u00e9", "c")
     assert [member(text, name) for name in names] == [b'{"b": 1}', None, b"2", b"3", b"4", None]
     assert member(b"[1]", "a") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_repeated"),
+    [
+        (rb'{"a\u003ab":1,"x":1,"x":2}', True),  # its colons alone would add up
+        (rb'{"a\u003Ab":{"x":1,"y":[2,3]},"x":1}', False),
+        (rb'{"\\u003a":"\u003a","\u003a":1}', False),
+        (rb'{"a":"\u003a"}', False),
+    ],
+)
+def test_an_escaped_colon_hides_no_repeated_member(text: bytes, is_repeated: bool) -> None:  # noqa: FBT001 # a column
+    if is_repeated:
+        with pytest.raises(BadInput, match="twice"):
+            split_members(text)
+    else:
+        assert split_members(text).keys() == json.loads(text).keys()
