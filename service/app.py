@@ -90,7 +90,7 @@ def _build(settings: Settings, clock: Clock) -> _Parts:
         )
     )
     defaults = Defaults(
-        ttl_ms=settings.session_ttl_ms or 0,
+        ttl_ms=settings.session_ttl_ms,
         max_messages=settings.max_messages,
         dedupe_window=settings.dedupe_window,
     )
@@ -165,7 +165,7 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) 
         sessions=parts.sessions,
         keyring=keyring,
         limits=settings.limits,
-        default_ttl_ms=settings.session_ttl_ms or 0,
+        default_ttl_ms=settings.session_ttl_ms,
         default_max_messages=settings.max_messages,
         buffers=buffers,
         stopping=stopping,

@@ -74,9 +74,9 @@ class Settings:
             return self.host == "localhost"
 
     @property
-    def session_ttl_ms(self) -> int | None:
-        """The life of a session in whole milliseconds; None = never expires."""
-        return round(self.session_ttl_seconds * 1000) or None
+    def session_ttl_ms(self) -> int:
+        """The life of a session in whole milliseconds; 0 = never expires."""
+        return round(self.session_ttl_seconds * 1000)
 
     @property
     def tls_verify(self) -> TlsVerify:
