@@ -58,6 +58,29 @@ def test_the_standard_tier_evicts_and_no_answer_changes(redis_server: Server) ->
     assert re.search(r"Memory cleanup freed [1-9]\d+ bytes in [\d.]+ ms", log)
 
 
+def test_the_emergency_tier_leaves_the_floor_and_no_answer_changes(redis_server: Server) -> None:
+    # The interpreter alone is above these: the standard tier cannot prevent the emergency.
+    marks = {"MEMORY_STANDARD_PERCENT": "40", "MEMORY_EMERGENCY_PERCENT": "41"}
+    with (
+        memory_groups(find_hierarchy(), "emergency", QUOTA_BYTES) as (_, group),
+        start_service(group, REDIS_URL=redis_server.url, **marks) as service,
+    ):
+        service.wait_until_connected()
+        fill(service)
+        wait_until(lambda: service.lines("🚨"), seconds=5, what="an emergency")
+        wait_until(
+            lambda: service.health()["hotTier"]["bytes"] < 0.11 * QUOTA_BYTES / 4,
+            seconds=5,
+            what="the floor",
+        )
+        for number in range(0, SESSIONS, 10):
+            answer = service.http.get(f"/v1/sessions/chat-{number}/state/history")
+            assert answer.content == VALUE
+        log = service.log
+
+    assert "🚨 Memory usage critical! Running emergency cleanup..." in log
+
+
 def test_without_the_switch_memory_is_measured_and_nothing_is_done(redis_server: Server) -> None:
     with (
         memory_groups(find_hierarchy(), "switched-off", QUOTA_BYTES) as (_, group),
