@@ -2,10 +2,10 @@
 
 A state value is stored as
 
-    revision (6 bytes, big-endian) | kind (1 byte) | [length (1 byte) | media type] | data
+    tag (6 bytes, big-endian) | kind (1 byte) | [length (1 byte) | media type] | data
 
-The scripts put the revision in front; the rest is `pack_value`. A message is stored as
-`seq (6) | at in ms (6) | JSON text`. The header of a session is written by the scripts alone.
+and a message as `seq (6) | at in ms (6) | JSON text`. The header of a session is written by the
+scripts alone.
 """
 
 from hashlib import blake2b
@@ -46,6 +46,7 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
     last_seq: int
     largest: int
     dedupe: str
+    expiring: int
 
 
 _header = msgspec.msgpack.Decoder(Header)
@@ -73,46 +74,48 @@ def session_of(header: Header, sid: SessionId, messages: int, state_keys: int) -
     )
 
 
-def pack_value(value: Value) -> bytes:
-    """Return what stands after the revision in Redis."""
+def pack_value(value: Value, tag: int) -> bytes:
+    """Return a value as Redis holds it."""
     if value.is_json and value.media_type == JSON_TYPE:
-        return bytes((_KIND_JSON,)) + value.data
+        return b"".join((pack_number(tag), bytes((_KIND_JSON,)), value.data))
     kind = _KIND_TYPED_JSON if value.is_json else _KIND_RAW
     media_type = value.media_type.encode("latin-1")
-    return bytes((kind, len(media_type))) + media_type + value.data
+    head = bytes((kind, len(media_type)))
+    return b"".join((pack_number(tag), head, media_type, value.data))
 
 
-def add_revision(rev: int, packed: bytes) -> bytes:
-    """Return a packed value as the scripts store it."""
-    return _number(rev) + packed
-
-
-def unpack_value(stored: bytes) -> StoredValue:
-    """Decode a state value of Redis."""
-    rev = int.from_bytes(stored[:NUMBER_BYTES], "big")
+def unpack_value(stored: bytes, expires_at_ms: int | None = None) -> StoredValue:
+    """Decode a state value of Redis; its expiry stands elsewhere."""
+    tag = unpack_number(stored)
     kind = stored[NUMBER_BYTES]
     if kind == _KIND_JSON:
-        return StoredValue(Value(stored[NUMBER_BYTES + 1 :]), rev)
+        return StoredValue(Value(stored[NUMBER_BYTES + 1 :]), tag, expires_at_ms)
     start = NUMBER_BYTES + 2
     end = start + stored[NUMBER_BYTES + 1]
     media_type = stored[start:end].decode("latin-1")
-    return StoredValue(Value(stored[end:], media_type, kind == _KIND_TYPED_JSON), rev)
+    value = Value(stored[end:], media_type, kind == _KIND_TYPED_JSON)
+    return StoredValue(value, tag, expires_at_ms)
 
 
 def pack_message(message: Message) -> bytes:
     """Return a message as the scripts store it."""
-    return b"".join((_number(message.seq), _number(message.at_ms), message.data))
+    return b"".join((pack_number(message.seq), pack_number(message.at_ms), message.data))
 
 
 def unpack_message(stored: bytes) -> Message:
     """Decode a message of Redis."""
     at, data = NUMBER_BYTES, 2 * NUMBER_BYTES
-    seq, at_ms = int.from_bytes(stored[:at], "big"), int.from_bytes(stored[at:data], "big")
-    return Message(seq, at_ms, stored[data:])
+    return Message(unpack_number(stored), unpack_number(stored[at:data]), stored[data:])
 
 
-def _number(number: int) -> bytes:
+def pack_number(number: int) -> bytes:
+    """Return a tag, seq or time as 6 bytes, big-endian."""
     return number.to_bytes(NUMBER_BYTES, "big")
+
+
+def unpack_number(data: bytes) -> int:
+    """Decode the number that `data` begins with."""
+    return int.from_bytes(data[:NUMBER_BYTES], "big")
 
 
 def digest(identity: str | None) -> bytes:

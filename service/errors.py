@@ -11,6 +11,8 @@
     ├── PreconditionFailed    412  If-Match or If-None-Match did not hold
     ├── TooLarge              413  a limit of the service
     ├── UnsupportedMediaType  415  a JSON route was sent something else
+    ├── Unprocessable         422  well-formed, but what is there cannot take it
+    ├── Locked                423  somebody else holds the lease
     ├── HeadersTooLarge       431  header lines or bytes
     ├── Unavailable           503  Redis or the process cannot do it now
     ├── StoreFull             507  Redis is at its maxmemory
@@ -51,6 +53,9 @@ class ServiceError(Exception):
     status: ClassVar[int]
     title: ClassVar[str]
     default_code: ClassVar[str]
+
+    is_replayed = False
+    """Whether it is the answer to an earlier run of the same keyed call."""
 
     def __init__(self, detail: str, *, code: str | None = None) -> None:
         """Keep `detail` for the client; `code` refines the class's own."""
@@ -94,6 +99,13 @@ class NotFound(ServiceError):
     status = 404
     title = "Not found"
     default_code = "not_found"
+
+    def __init__(
+        self, detail: str, *, age_seconds: float | None = None, code: str | None = None
+    ) -> None:
+        """Keep how old that knowledge is, if it is memory's in an outage."""
+        super().__init__(detail, code=code)
+        self.age_seconds = age_seconds
 
 
 class MethodNotAllowed(ServiceError):
@@ -158,6 +170,40 @@ class UnsupportedMediaType(ServiceError):
     status = 415
     title = "Unsupported media type"
     default_code = "unsupported_media_type"
+
+
+class Unprocessable(ServiceError):
+    """The request is well-formed, but it cannot be done to what is there; `faults` point."""
+
+    status = 422
+    title = "Cannot be processed"
+    default_code = "unprocessable"
+
+    def __init__(self, detail: str, *faults: Fault, code: str | None = None) -> None:
+        """Name the places that cannot be processed."""
+        super().__init__(detail, code=code)
+        self.faults = faults
+
+
+class Locked(ServiceError):
+    """A lease stands in the way; `retry_after_seconds` is the rest of it, where it is known."""
+
+    status = 423
+    title = "Locked"
+    default_code = "leased"
+
+    def __init__(
+        self, detail: str, *, retry_after_seconds: int | None = None, code: str | None = None
+    ) -> None:
+        """Keep when to come back, in seconds."""
+        super().__init__(detail, code=code)
+        self.retry_after_seconds = retry_after_seconds
+
+
+def wrong_lease() -> Locked:
+    """Return the error of a call whose token does not hold the lease of its session."""
+    words = "The Lease-Token is not that of the session's current lease: get a new one."
+    return Locked(words, code="wrong_lease")
 
 
 class HeadersTooLarge(ServiceError):

@@ -1,7 +1,7 @@
 """The nouns of the service. Times are milliseconds since 1970 unless a name says otherwise."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NewType
 
@@ -79,10 +79,18 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class StoredValue:
-    """A state value and the revision of the session that set it, which is its own ETag."""
+    """A state value, the number of the write that set it (its own ETag), its expiry if it has one.
+
+    The number is random, 48 bits: who writes knows it before Redis does.
+    """
 
     value: Value
-    rev: int
+    tag: int
+    expires_at_ms: int | None = None
+
+    def has_expired(self, now_ms: int) -> bool:
+        """Whether its own expiry has passed at a time of Redis."""
+        return self.expires_at_ms is not None and self.expires_at_ms <= now_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +107,14 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """If-Match and If-None-Match (RFC 9110, 13.1): tags without quotes, (ANY,), None = not sent."""
+    """If-Match and If-None-Match (RFC 9110, 13.1): tags without quotes, (ANY,), None = not sent.
+
+    `lease_token`: the lease that has to be the current one; None = none is claimed.
+    """
 
     if_match: tuple[str, ...] | None = None
     if_none_match: tuple[str, ...] | None = None
+    lease_token: str | None = None
 
     def has_match(self, current: ETag | None) -> bool:
         """Whether If-Match, if it was sent, lists what is there."""
@@ -118,24 +130,20 @@ def _is_listed(tags: tuple[str, ...], current: ETag | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsChange:
-    """Settings of a session that a call names: None = keep, 0 ms = never."""
-
-    ttl_ms: int | None = None
-    touch: Touch | None = None
-    max_age_ms: int | None = None
-    max_messages: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Which messages to read: at most `limit` from one end of the seqs and times within bounds."""
+    """Which messages to read: at most `limit` from one end of the seqs and times within bounds.
+
+    Of those only the newest whose JSON texts together have at most `max_bytes`. With `digest` at
+    most one message is let in: the newest that is remembered under that identity.
+    """
 
     limit: int
     newest: bool = True
     after: int | None = None
     before: int | None = None
     since_ms: int | None = None
+    digest: bytes = b""
+    max_bytes: int | None = None
 
 
 class StatePart(StrEnum):
@@ -149,11 +157,23 @@ class StatePart(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What to read of a session: messages of a window, and a part of the state."""
+    """What to read of a session: messages of a window, and a part of the state.
+
+    A snapshot may have any number of state keys, and brings what the messages are identified by.
+    """
 
     window: Window | None = None
     state: StatePart = StatePart.NONE
     keys: tuple[StateKey, ...] = ()
+    is_snapshot: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freshness:
+    """What a reader accepts (RFC 9111, 5.2.1; RFC 5861, 4)."""
+
+    no_cache: bool = False
+    stale_if_error_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,77 +190,56 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What was read of a session, and Redis's time when it was."""
+    """What was read of a session, and Redis's time when it was; `names` with the expiry of each."""
 
     session: Session
     now_ms: int
     page: Page | None = None
-    names: tuple[StateKey, ...] = ()
+    names: Mapping[StateKey, int | None] = field(default_factory=dict)
     values: Mapping[StateKey, StoredValue | None] = field(default_factory=dict)
     is_same: bool = False
     age_seconds: float | None = None
 
+    def without_expired(self, part: StatePart) -> "View":
+        """Return this view of a part of the state without keys that have expired by `now_ms`."""
+        gone = {key for key, v in self.values.items() if v and v.has_expired(self.now_ms)}
+        gone |= {key for key, ends in self.names.items() if ends and ends <= self.now_ms}
+        if not gone:
+            return self
+        if part is StatePart.SOME:
+            kept = {key: None if key in gone else v for key, v in self.values.items()}
+            return replace(self, values=kept)
+        names = {key: ends for key, ends in self.names.items() if key not in gone}
+        kept = {key: v for key, v in self.values.items() if key not in gone}
+        return replace(self, names=names, values=kept)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Append:
-    """Messages to append; `digests` has the 8-byte identity of each, b"" where it has none."""
-
-    messages: tuple[bytes, ...]
-    digests: tuple[bytes, ...]
-    dedupe: str = ""
-    change: SettingsChange = SettingsChange()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appended:
-    """What an append did: seqs of what is new, indices of what was skipped."""
+class Snapshot:
+    """A whole session as it was at one revision, with what identifies its messages."""
 
     session: Session
-    now_ms: int
-    changed: bool
-    count: int
-    at_ms: int
+    messages: tuple[Message, ...]
+    values: Mapping[StateKey, StoredValue]
     last_seq: int
-    first_seq_held: int | None
-    duplicates: tuple[int, ...]
-
-    @property
-    def first_seq(self) -> int:
-        """The seq of the first message that is new."""
-        return self.last_seq - self.count + 1
+    dedupe: str
+    ring: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateWrite:
-    """Sets, then deletes, then gets; conditions mean `own_key`'s value if it is named."""
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """An advisory lock on a session's id; who holds `token` holds it until it expires."""
 
-    sets: Mapping[StateKey, Value] = field(default_factory=dict)
-    deletes: tuple[StateKey, ...] = ()
-    gets: tuple[StateKey, ...] = ()
-    own_key: StateKey | None = None
-    change: SettingsChange = SettingsChange()
+    token: str = field(repr=False)
+    expires_at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """What a state write did; `session` is None if there is none and nothing was to be set."""
+class Listing:
+    """A page of sessions in no order; `next` leads to the next page, None at the end."""
 
-    session: Session | None
-    now_ms: int
-    changed: bool
-    added: int
-    deleted: int
-    values: Mapping[StateKey, StoredValue | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configured:
-    """A session after its settings were named, and whether it was made by that."""
-
-    session: Session
-    now_ms: int
-    changed: bool
-    created: bool
+    sessions: tuple[Session, ...]
+    next: str | None
 
 
 class TlsVerify(StrEnum):

@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 
 from service.codec import (
     DIGEST_BYTES,
-    add_revision,
     digest,
     pack_message,
+    pack_number,
     pack_value,
     session_of,
     unpack_header,
     unpack_message,
+    unpack_number,
     unpack_value,
 )
 from service.model import JSON_TYPE, ETag, Message, SessionId, StoredValue, Touch, Value
@@ -23,13 +24,19 @@ MEDIA_TYPES = st.just(JSON_TYPE) | st.text(st.characters(max_codepoint=255), max
 VALUES = st.builds(Value, st.binary(), MEDIA_TYPES, st.booleans())
 
 
-@given(value=VALUES, rev=NUMBERS)
-def test_a_value_comes_back(value: Value, rev: int) -> None:
-    assert unpack_value(add_revision(rev, pack_value(value))) == StoredValue(value, rev)
+@given(value=VALUES, tag=NUMBERS, ends=st.none() | NUMBERS)
+def test_a_value_comes_back(value: Value, tag: int, ends: int | None) -> None:
+    assert unpack_value(pack_value(value, tag), ends) == StoredValue(value, tag, ends)
 
 
-def test_plain_json_costs_one_byte() -> None:
-    assert pack_value(Value(b"1")) == b"\x001"
+@given(number=NUMBERS)
+def test_a_number_comes_back_and_sorts_as_its_bytes(number: int) -> None:
+    assert unpack_number(pack_number(number) + b"rest") == number
+    assert (pack_number(number) < pack_number(7)) == (number < 7)
+
+
+def test_plain_json_costs_a_tag_and_one_byte() -> None:
+    assert pack_value(Value(b"1"), 258) == b"\0\0\0\0\x01\x02" + b"\x00" + b"1"
 
 
 @given(seq=NUMBERS, at_ms=NUMBERS, data=st.binary())
@@ -40,7 +47,7 @@ def test_a_message_comes_back(seq: int, at_ms: int, data: bytes) -> None:
 
 
 def test_zero_in_a_header_means_never() -> None:
-    packed = msgspec.msgpack.encode([1, "gen", 7, 10, 20, 15, 0, "never", 0, 5, 9, 100, "id"])
+    packed = msgspec.msgpack.encode([2, "gen", 7, 10, 20, 15, 0, "never", 0, 5, 9, 100, "id", 0])
     session = session_of(unpack_header(packed), SessionId("a"), 3, 4)
 
     assert session.etag == ETag(gen="gen", rev=7)
@@ -52,7 +59,7 @@ def test_zero_in_a_header_means_never() -> None:
 
 def test_a_header_that_is_not_ours_is_an_error() -> None:
     with pytest.raises(msgspec.ValidationError):
-        unpack_header(msgspec.msgpack.encode([1, "gen"]))
+        unpack_header(msgspec.msgpack.encode([2, "gen"]))
 
 
 @given(one=st.text(), other=st.text())
