@@ -95,8 +95,8 @@ def _announce(settings: Settings, service: subprocess.Popen[bytes]) -> None:
         time.sleep(POLL_SECONDS)
     url = f"http://127.0.0.1:{settings.port}"
     # A key belongs on a person's screen, not into a log.
-    key = settings.api_key if sys.stdout.isatty() else "$API_KEY"
-    header = f' -H "Authorization: Bearer {key}"' if settings.api_key else ""
+    key = (settings.api_key or "KEY") if sys.stdout.isatty() else "$API_KEY"
+    header = f' -H "Authorization: Bearer {key}"' if settings.credentials else ""
     print(f"Ballast: {url}/health", flush=True)
     print(f"Try:     curl -X PUT{header} {url}/v1/sessions/hello", flush=True)
 

@@ -47,7 +47,7 @@ class Stack:
 
     def start_service(self) -> None:
         """Start the service; return when it takes requests."""
-        unset = ("API_KEY", "DYNO")
+        unset = ("API_KEY", "API_KEYS", "DYNO")
         kept = {name: text for name, text in os.environ.items() if name not in unset}
         own = {"PORT": str(self.port), "HOST": HOST, "REDIS_URL": self.valkey.url}
         with (self.directory / "service.log").open("ab") as log:

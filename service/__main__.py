@@ -92,7 +92,7 @@ def _config(app: object, settings: Settings) -> uvicorn.Config:
 def _tell(settings: Settings) -> None:
     """Say at the start what an operator should know."""
     _log.info("Ballast %s starts on port %s.", __version__, settings.port)
-    if settings.api_key:
+    if settings.credentials:
         return
     if settings.is_loopback:
         _log.warning("No API_KEY: whoever is on this machine may do everything.")

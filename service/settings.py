@@ -14,12 +14,14 @@ from pathlib import Path
 
 from dynaconf import Dynaconf
 
+from service.access import Credential
+from service.credentials import owner, read_api_key, read_api_keys
 from service.model import Limits, TlsVerify
 from service.variables import Variables
 from service.vitals import Watermarks
 
 SETTINGS_PATH = Path(__file__).resolve().parent.parent / "settings.toml"
-SECRETS = frozenset({"API_KEY", "REDIS_URL"})
+SECRETS = frozenset({"API_KEY", "API_KEYS", "REDIS_URL"})
 
 # What the platform tells about itself: nobody sets these by hand.
 PLATFORM_FACTS = frozenset({"on_platform", "dyno_ram_mb", "release_id"})
@@ -47,6 +49,7 @@ class Settings:
     port: int
     host: str
     api_key: str | None = field(repr=False)
+    api_keys: tuple[Credential, ...] = field(repr=False)
     redis_url: str | None = field(repr=False)
     redis_tls_verify: TlsVerify
     redis_tls_ca: Path | None
@@ -64,6 +67,11 @@ class Settings:
     on_platform: bool
     dyno_ram_mb: int | None
     release_id: str | None
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """All keys, that of `api_key` included."""
+        return ((owner(self.api_key),) if self.api_key else ()) + self.api_keys
 
     @property
     def is_loopback(self) -> bool:
@@ -167,21 +175,16 @@ def _layer(defaults: Mapping[str, object], overrides: Mapping[str, str]) -> dict
     return {name: str(layers.get(name, "")) for name in DECLARED}
 
 
-def _api_key(variables: Variables, environ: Mapping[str, str]) -> str | None:
-    """Read the key raw: a secret enters no layer."""
-    key = environ.get("API_KEY") or None
-    if key is not None and not re.fullmatch(r"[A-Za-z0-9_-]{5,256}", key):
-        variables.refuse("API_KEY", "must be 5 to 256 characters of A-Z, a-z, 0-9, _ and -")
-    return key
-
-
 def _settings(variables: Variables, environ: Mapping[str, str]) -> Settings:
     """Build the Settings out of the layered texts and the raw environment."""
     on_platform = bool(environ.get("DYNO"))
+    # Secrets are read raw: they enter no layer.
+    api_key = read_api_key(variables, environ.get("API_KEY", ""))
     return Settings(
         port=variables.whole("PORT", 0, 65_535, "a TCP port; 0 = any free one"),
         host=variables.host("HOST", "0.0.0.0" if on_platform else "127.0.0.1"),  # noqa: S104  # the router is outside
-        api_key=_api_key(variables, environ),
+        api_key=api_key,
+        api_keys=read_api_keys(variables, environ.get("API_KEYS", ""), api_key),
         # Nonsense is kept: on a platform the add-on may come late, and the store reports it.
         redis_url=environ.get("REDIS_URL") or None,
         redis_tls_verify=variables.choice("REDIS_TLS_VERIFY", TlsVerify),

@@ -1,42 +1,13 @@
 """Who is calling: the key decides the namespace and the scope, nothing in the request does."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import IntEnum
 from hmac import compare_digest
 from urllib.parse import urlsplit
 
+from service.access import Credential, Principal
 from service.errors import Forbidden, Unauthorized
-from service.model import Namespace
-
-
-class Scope(IntEnum):
-    """How far a key reaches; a larger scope includes the smaller ones."""
-
-    RO = 1
-    RW = 2
-    ADMIN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """What a caller may touch and how far."""
-
-    namespace: Namespace
-    scope: Scope
-
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-DEFAULT_NAMESPACE = Namespace("default")
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """A key and whose it is."""
-
-    key: str = field(repr=False)
-    principal: Principal
 
 
 class Keyring:

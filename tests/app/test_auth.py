@@ -3,13 +3,8 @@
 import pytest
 from httpx import AsyncClient
 
-from service.http.auth import Credential, Keyring, Principal, Scope
-from service.model import Namespace
-from service.settings import load_settings
-from tests.app.conftest import run_with_state
 from tests.conftest import Serve
 from tests.problems import assert_problem
-from tests.servers import Server
 
 KEY = "correct-horse_battery"
 URL = "/v1/sessions/a"
@@ -72,38 +67,3 @@ async def test_health_needs_no_key(start: Serve) -> None:
     async with start(API_KEY=KEY) as api:
         for path in ("/health", "/health/live"):
             assert (await api.get(path)).status_code == 200
-
-
-async def test_a_key_reaches_its_own_namespace_and_scope_only(valkey: Server) -> None:
-    one, two = Namespace("one"), Namespace("two")
-    keyring = Keyring(
-        [
-            Credential("reader-of-one", Principal(one, Scope.RO)),
-            Credential("writer-of-one", Principal(one, Scope.RW)),
-            Credential("admin-of-two", Principal(two, Scope.ADMIN)),
-        ]
-    )
-    settings = load_settings({"REDIS_URL": valkey.url})
-    reader, writer, other = map(bearer, ("reader-of-one", "writer-of-one", "admin-of-two"))
-    async with run_with_state(settings, keyring=keyring) as api:
-        for method, path, body in (
-            ("PUT", URL, b"{}"),
-            ("PATCH", URL, b"{}"),
-            ("DELETE", URL, b""),
-            ("POST", f"{URL}/messages", b'{"messages":[{}]}'),
-            ("POST", f"{URL}/state", b'{"set":{"k":1}}'),
-            ("POST", f"{URL}/state", b'{"get":["k"],"ttl":5}'),
-            ("PUT", f"{URL}/state/k", b"1"),
-            ("DELETE", f"{URL}/state/k", b""),
-        ):
-            refused = await api.request(method, path, content=body, headers=reader)
-            assert_problem(refused, 403, "forbidden")
-        assert_problem(await api.get(URL, headers=reader), 404)
-
-        await api.put(f"{URL}/state/k", content=b"1", headers=writer)
-        batch = await api.post(f"{URL}/state", content=b'{"get":["k"]}', headers=reader)
-        assert batch.status_code == 200
-        assert (await api.get(f"{URL}/state/k", headers=reader)).content == b"1"
-        assert_problem(await api.get(URL, headers=other), 404)
-        assert (await api.delete(URL, headers=other)).status_code == 204
-        assert (await api.get(URL, headers=reader)).status_code == 200

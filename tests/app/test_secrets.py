@@ -13,6 +13,8 @@ from tests.polling import eventually
 from tests.servers import Server
 
 KEY = "planted-api-key-0123456789"
+OTHER_KEYS = ("planted-ro-key-0123456789", "planted-admin-key-0123456789")
+API_KEYS = f"one:ro:{OTHER_KEYS[0]},two:admin:{OTHER_KEYS[1]}"
 PASSWORD = "planted-redis-password"
 USER = "planted-user"
 
@@ -27,7 +29,7 @@ def told(
     yield texts
     texts += [caplog.text, *capfd.readouterr()]
     assert any(texts)
-    for secret in (KEY, PASSWORD, USER, "127.0.0.1:", "planted.invalid"):
+    for secret in (KEY, *OTHER_KEYS, PASSWORD, USER, "127.0.0.1:", "planted.invalid"):
         assert not [text for text in texts if secret in text]
 
 
@@ -36,8 +38,8 @@ async def test_no_secret_is_told(own_server: Server, told: list[str], host: str)
     own_server.restart("--requirepass", "another-password")
     target = f"{host or '127.0.0.1'}:{own_server.port}"
     url = f"redis://{USER}:{PASSWORD}@{target}/0"
-    settings = load_settings({"REDIS_URL": url, "API_KEY": KEY})
-    told += [repr(settings), str(settings)]
+    settings = load_settings({"REDIS_URL": url, "API_KEY": KEY, "API_KEYS": API_KEYS})
+    told += [repr(settings), str(settings), repr(settings.credentials)]
 
     async with run_app(settings) as api:
 
@@ -51,9 +53,9 @@ async def test_no_secret_is_told(own_server: Server, told: list[str], host: str)
         answers = await asyncio.gather(
             *(
                 api.request(method, path, headers={"Authorization": f"Bearer {key}"})
-                for key in (KEY, KEY + "x")
+                for key in (KEY, KEY + "x", *OTHER_KEYS)
                 for method, path in calls
             )
         )
-        assert {response.status_code for response in answers} == {401, 404, 503}
+        assert {response.status_code for response in answers} == {401, 403, 404, 503}
         told += [text for each in answers for text in (each.text, repr(each.headers))]

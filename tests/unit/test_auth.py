@@ -1,9 +1,14 @@
 """The keyring alone: keys of several namespaces and scopes."""
 
+from contextlib import suppress
+from hmac import compare_digest
+
 import pytest
 
+from service.access import DEFAULT_NAMESPACE, Credential, Principal, Scope
 from service.errors import Forbidden, Unauthorized
-from service.http.auth import DEFAULT_NAMESPACE, Credential, Keyring, Principal, Scope
+from service.http import auth
+from service.http.auth import Keyring
 from service.model import Namespace
 
 READER = Principal(Namespace("one"), Scope.RO)
@@ -59,6 +64,29 @@ def test_without_keys_a_browser_may_not_lend_this_machine_to_other_sites(
         Keyring([], anonymous=anyone).authenticate(headers)
     named = headers | {"authorization": "Bearer owner-key"}
     assert KEYS.authenticate(named) == OWNER
+
+
+def test_with_keys_nobody_is_the_anonymous_one() -> None:
+    anyone = Principal(DEFAULT_NAMESPACE, Scope.ADMIN)
+    with pytest.raises(Unauthorized):
+        Keyring([Credential("a-key", OWNER)], anonymous=anyone).authenticate({})
+
+
+def test_every_key_is_compared_and_always_in_constant_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[bytes] = []
+
+    def compare(known: bytes, sent: bytes) -> bool:
+        compared.append(known)
+        return compare_digest(known, sent)
+
+    monkeypatch.setattr(auth, "compare_digest", compare)
+    for sent in ("reader-key", "owner-key", "stranger"):
+        compared.clear()
+        with suppress(Unauthorized):
+            KEYS.authenticate({"authorization": f"Bearer {sent}"})
+        assert compared == [b"reader-key", b"owner-key"]
 
 
 def test_without_keys_and_anonymous_it_is_closed() -> None:

@@ -14,6 +14,7 @@ from service.model import Limits, TlsVerify
 from service.settings import (
     ALIASES,
     DECLARED,
+    SECRETS,
     SETTINGS_PATH,
     SettingsError,
     load_settings,
@@ -63,7 +64,7 @@ def test_the_environment_wins_over_the_file(toml: Callable[[str], Path]) -> None
 
 
 def test_an_empty_variable_is_not_set() -> None:
-    blank = dict.fromkeys((*DECLARED, *ALIASES, "API_KEY", "REDIS_URL"), "")
+    blank = dict.fromkeys((*DECLARED, *ALIASES, *SECRETS), "")
     assert load_settings(blank) == load_settings({})
     assert load_settings({"PORT": " "}).port == 8000
 
@@ -117,7 +118,8 @@ def test_any_address_of_redis_starts_and_is_kept_raw(url: str) -> None:
 
 
 def test_secrets_are_not_in_the_repr() -> None:
-    shown = repr(load_settings({"API_KEY": "hush-hush", "REDIS_URL": "redis://:hush-hush@h"}))
+    keys = {"API_KEY": "hush-hush", "API_KEYS": "one:ro:hush-one,two:admin:hush-two"}
+    shown = repr(load_settings({**keys, "REDIS_URL": "redis://:hush-hush@h"}))
     assert "hush" not in shown
     assert "port=8000" in shown  # the control: it does show the rest
 
@@ -129,7 +131,7 @@ def test_a_fault_names_the_variable_and_never_the_value(name: str, value: str) -
     assert "hush" not in told
 
 
-@pytest.mark.parametrize("name", ["API_KEY", "REDIS_URL"])
+@pytest.mark.parametrize("name", sorted(SECRETS))
 def test_a_secret_in_the_file_is_refused(name: str, toml: Callable[[str], Path]) -> None:
     path = toml(f'{name} = "hush-hush"')
     assert faults({}, path=path) == (f"{name} is not a setting that settings.toml may hold",)
