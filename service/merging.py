@@ -1,0 +1,57 @@
+"""Merges into state values: RFC 7396 on their JSON text, refused where a text cannot be kept."""
+
+import asyncio
+from collections.abc import Mapping
+
+from service.errors import BadInput, Fault, TooLarge, Unprocessable, escaped
+from service.merge_patch import merge_patch
+from service.model import Limits, StateKey, StoredValue, Value
+
+QUICK_BYTES = 262_144
+"""What is merged at once; more may take seconds if it is deep, which others must not wait for."""
+
+Patches = Mapping[StateKey, bytes]
+Bases = Mapping[StateKey, StoredValue | None]
+
+
+async def merged_values(
+    patches: Patches, bases: Bases, limits: Limits
+) -> dict[StateKey, StoredValue]:
+    """Return what each patch makes of the value under its key; a key without one has tag 0.
+
+    Tag and expiry are those of the value that the merge was made of. Raises Unprocessable for raw
+    values and those that name a member twice, BadInput for such patches, TooLarge for what would
+    pass the limit of a value.
+    """
+    size = sum(map(len, patches.values()))
+    size += sum(len(base.value.data) for base in bases.values() if base)
+    if size <= QUICK_BYTES:
+        return _all_merged(patches, bases, limits)
+    return await asyncio.to_thread(_all_merged, patches, bases, limits)
+
+
+def _all_merged(patches: Patches, bases: Bases, limits: Limits) -> dict[StateKey, StoredValue]:
+    return {key: _merged(key, bases.get(key), patch, limits) for key, patch in patches.items()}
+
+
+def _merged(key: StateKey, base: StoredValue | None, patch: bytes, limits: Limits) -> StoredValue:
+    pointer = f"/merge/{escaped(key)}"
+    if base is not None and not base.value.is_json:
+        fault = Fault(pointer, "the value is not JSON")
+        raise Unprocessable("A raw value cannot be merged into.", fault, code="not_mergeable")
+    try:
+        data = merge_patch(base.value.data if base else None, patch)
+    except BadInput as error:
+        faults = (Fault(pointer + fault.pointer, fault.reason) for fault in error.faults)
+        raise BadInput(error.detail, *faults) from None
+    except Unprocessable as error:
+        fault = Fault(pointer, "the value names a member twice")
+        raise Unprocessable(error.detail, fault, code=error.code) from None
+    if len(data) > limits.max_value_bytes:
+        fault = Fault(pointer, f"would be {len(data)} bytes")
+        limit = limits.max_value_bytes
+        raise TooLarge(f"The merged value would pass {limit} bytes.", fault, limit=limit)
+    if base is None:
+        return StoredValue(Value(data), 0)
+    value = Value(data, base.value.media_type)
+    return StoredValue(value, base.tag, base.expires_at_ms)
