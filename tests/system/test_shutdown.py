@@ -120,6 +120,21 @@ def test_a_request_that_never_ends_does_not_hold_it(service: Service) -> None:
     assert "Traceback" not in service.log
 
 
+def test_who_waits_for_a_lease_is_sent_to_another_process(service: Service) -> None:
+    url = f"http://{HOST}:{service.port}/v1/sessions/a/lease"
+    assert httpx.post(url).status_code == 201
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(httpx.post, url, json={"wait": 20}, timeout=25) for _ in range(4)]
+        wait_for_bodies(service, 4 * len('{"wait":20}'))
+        service.terminate()
+        answers = [each.result(timeout=3) for each in waiting]
+
+    assert {answer.status_code for answer in answers} == {503}
+    assert {answer.json()["code"] for answer in answers} == {"stopping"}
+    assert service.wait(seconds=3) in ORDERLY
+    assert "Traceback" not in service.log
+
+
 def test_it_ends_in_time_with_a_frozen_redis_and_open_requests(
     redis_server: Server, service: Service
 ) -> None:
