@@ -1,0 +1,136 @@
+"""Which sessions a namespace has, page by page, by SCAN; nothing is kept between two pages.
+
+A cursor of SCAN is a place in the order of reversed hash bits, which is the same whatever the size
+of the table. SCAN from `start` answers an `end` and, however the table grows or shrinks, at least
+every key between the two. So a listing that goes on from each `end` misses nothing.
+
+Such a stretch is taken whole, or asked for again with a smaller COUNT. Where even the smallest, one
+bucket, holds more than the page, its names are delivered in the order of their bytes, and the token
+tells the last one; the next page asks for the stretch again. If it ends where it did, whatever
+sorts no later was delivered: with the page before, or ahead of `start` (of which a table that
+shrank answers a part again). If it ends elsewhere that cannot be said of what lies behind the
+former end, and all of it is delivered again, on another page than before.
+
+COUNT counts keys, so with a large one the end moves whenever some keys come or go, and a listing
+with small pages would begin its stretch anew for ever. With 1 it moves only when a bucket becomes
+empty, an empty one is filled, or the table changes its size.
+"""
+
+import base64
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+
+from service.codec import session_of, unpack_header
+from service.errors import BadInput, Fault, Unavailable
+from service.model import Listing, Namespace, Session, SessionId, SessionRef
+from service.store.keys import id_of_log, log_pattern, session_keys
+from service.store.link import Link
+from service.store.scripts import script
+
+MOST_SCANS = 10
+"""For one page: as many halvings lead from 1,000 to 1, so each page comes further; and up to 10,000
+keys of others, some ms of Redis, are enough for one request."""
+
+MOST_KEYS = 1_000
+"""Looked at by one SCAN: well below a millisecond of Redis."""
+
+MOST_DESCRIBED = 500
+"""Sessions, by one script: 8 ms of Redis with the longest ids; no script may take 20."""
+
+_SCAN_PARTS = 2  # its end, and the names
+_Cursor = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Place(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Where a page begins: a cursor of SCAN; and how far the stretch that ends at `end` came."""
+
+    start: _Cursor
+    end: _Cursor = 0
+    last: str = ""
+
+    def undelivered(self, ids: set[SessionId], end: int) -> set[SessionId]:
+        return {sid for sid in ids if sid > self.last} if end == self.end else ids
+
+
+class Directory:
+    """The sessions of all namespaces. May raise Unavailable."""
+
+    def __init__(self, link: Link) -> None:
+        """Use `link` for every call."""
+        self._link = link
+
+    async def page(
+        self, namespace: Namespace, prefix: str, limit: int, cursor: str | None
+    ) -> Listing:
+        """Return at most `limit` sessions whose ids begin with `prefix`, maybe none.
+
+        Raises BadInput for a cursor that no page can have given.
+        """
+        place = _Place(0) if cursor is None else _parse(cursor)
+        found, after = await self._find(namespace, prefix, limit, place)
+        refs = [SessionRef(namespace=namespace, id=sid) for sid in found]
+        sessions: list[Session] = []
+        for first in range(0, len(refs), MOST_DESCRIBED):
+            sessions += await self._describe(refs[first : first + MOST_DESCRIBED])
+        return Listing(sessions=tuple(sessions), next=None if after is None else _token(after))
+
+    async def _find(
+        self, namespace: Namespace, prefix: str, limit: int, place: _Place
+    ) -> tuple[set[SessionId], _Place | None]:
+        """Return ids, and where the next page begins, None at the end."""
+        found: set[SessionId] = set()
+        count = 1 if place.last else limit
+        for _ in range(MOST_SCANS):
+            ids, end = await self._scan(namespace, prefix, place.start, count)
+            ids, room = place.undelivered(ids, end) - found, limit - len(found)
+            if len(ids) > room and count == 1:
+                part = sorted(ids)[:room]  # code points sort as their UTF-8 does
+                return found.union(part), _Place(place.start, end, part[-1])
+            if len(ids) > room:
+                count //= 2
+                continue
+            found |= ids
+            if end == 0:
+                return found, None
+            place = _Place(end)
+            if 2 * len(found) >= limit:
+                break
+            count = min(2 * count, MOST_KEYS)  # less than half was found: twice as many may fit
+        return found, place
+
+    async def _scan(
+        self, namespace: Namespace, prefix: str, start: int, count: int
+    ) -> tuple[set[SessionId], int]:
+        """Return the ids of one stretch, and its end; 0 is the end of all."""
+        pattern = log_pattern(namespace, prefix)
+        reply = await self._link.command("SCAN", start, "MATCH", pattern, "COUNT", count)
+        if not (isinstance(reply, list) and len(reply) == _SCAN_PARTS):
+            raise Unavailable("What answers is no Redis.")
+        end, names = reply
+        return {id_of_log(namespace, name) for name in names}, int(end)
+
+    async def _describe(self, refs: Sequence[SessionRef]) -> list[Session]:
+        """Return those that are still there."""
+        keys = [key for ref in refs for key in session_keys(ref)]
+        told = await self._link.run(script("describe"), keys, [len(keys) // len(refs)])
+        return [
+            session_of(unpack_header(facts[0]), ref.id, facts[1], facts[2])
+            for ref, facts in zip(refs, told, strict=True)
+            if facts is not None
+        ]
+
+
+def _token(place: _Place) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(place)).decode().rstrip("=")
+
+
+def _parse(token: str) -> _Place:
+    padding = "=" * (-len(token) % 4)
+    try:
+        data = base64.b64decode(token + padding, b"-_", validate=True)
+        return msgspec.msgpack.decode(data, type=_Place)
+    except (ValueError, msgspec.MsgspecError):
+        fault = Fault("/query/cursor", "must be the next of an earlier page")
+        raise BadInput("The cursor is none that was given.", fault) from None
