@@ -79,3 +79,11 @@ async def run_app(settings: Settings) -> AsyncIterator[AsyncClient]:
         transport = ASGITransport(app=manager.app)
         async with AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the stateful test has done, from whichever process it ran in."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "stateful":
+                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {value}")

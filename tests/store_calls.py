@@ -3,14 +3,11 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 from service.codec import digest
 from service.model import (
-    Append,
-    Appended,
     Conditions,
-    Configured,
     Limits,
     Message,
     Namespace,
@@ -19,16 +16,28 @@ from service.model import (
     Session,
     SessionId,
     SessionRef,
-    SettingsChange,
+    Snapshot,
     StateKey,
     StatePart,
-    StateWrite,
     Value,
     View,
     Window,
+)
+from service.sessions import Sessions
+from service.store import Defaults, Link, RedisStore, RedisTarget
+from service.writes import (
+    Append,
+    Appended,
+    Configured,
+    Cut,
+    Idempotency,
+    Removal,
+    Removed,
+    SettingsChange,
+    StateDeleted,
+    StateWrite,
     Written,
 )
-from service.store import Defaults, Link, RedisStore, RedisTarget
 
 DEFAULTS = Defaults(ttl_ms=3_600_000, max_messages=1_000, dedupe_window=512)
 EVERYTHING = Reading(window=Window(limit=1_000_000), state=StatePart.ALL)
@@ -41,6 +50,18 @@ def ref_of(name: str, namespace: str = "default") -> SessionRef:
 
 
 CHAT = ref_of("chat")
+
+
+class Parts(TypedDict, total=False):
+    """Parts of a state write beside what it sets."""
+
+    deletes: Sequence[str]
+    merges: Mapping[str, bytes]
+    gets: Sequence[str]
+    key_ttl_ms: int | None
+    own_key: str
+    change: SettingsChange
+    idempotency: Idempotency | None
 
 
 class Tier(Protocol):
@@ -56,9 +77,17 @@ class Tier(Protocol):
 
     async def append(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended: ...
 
+    async def remove(
+        self, ref: SessionRef, removal: Removal, conditions: Conditions
+    ) -> Removed | None: ...
+
     async def write_state(
         self, ref: SessionRef, write: StateWrite, conditions: Conditions
-    ) -> Written: ...
+    ) -> Written | None: ...
+
+    async def delete_state(
+        self, ref: SessionRef, prefix: str, conditions: Conditions
+    ) -> StateDeleted | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,39 +118,89 @@ class Chat:
         *texts: str,
         change: SettingsChange = NOTHING_NAMED,
         conditions: Conditions = UNCONDITIONAL,
+        idempotency: Idempotency | None = None,
     ) -> Appended:
-        messages = tuple(text.encode() for text in texts)
-        append = Append(messages=messages, digests=(b"",) * len(messages), change=change)
+        append = messages_of(*texts, change=change, idempotency=idempotency)
         return await self.tier.append(self.ref, append, conditions)
 
-    async def say_once(self, *ids: str | None, member: str = "id") -> Appended:
+    async def say_once(
+        self,
+        *ids: str | None,
+        member: str = "id",
+        change: SettingsChange = NOTHING_NAMED,
+        idempotency: Idempotency | None = None,
+    ) -> Appended:
         """Append a message for each id, deduped by it; None = a message without an id."""
-        messages = tuple(str(name).encode() for name in ids)
-        append = Append(messages=messages, digests=tuple(map(digest, ids)), dedupe=member)
+        append = identified(*ids, member=member, change=change, idempotency=idempotency)
         return await self.tier.append(self.ref, append, UNCONDITIONAL)
 
-    async def write(  # noqa: PLR0913 # as many as a state write has parts
+    async def replace(
+        self,
+        *texts: str,
+        change: SettingsChange = NOTHING_NAMED,
+        conditions: Conditions = UNCONDITIONAL,
+    ) -> Appended:
+        """Put messages in the place of all."""
+        return await self._replace(messages_of(*texts, change=change), conditions)
+
+    async def replace_once(
+        self,
+        *ids: str | None,
+        member: str = "id",
+        change: SettingsChange = NOTHING_NAMED,
+    ) -> Appended:
+        """Put messages, one for each id, in the place of all; they are deduped by it."""
+        return await self._replace(identified(*ids, member=member, change=change), UNCONDITIONAL)
+
+    async def _replace(self, append: Append, conditions: Conditions) -> Appended:
+        """The store has one call for both, the use cases two."""
+        if isinstance(self.tier, Sessions):
+            return await self.tier.replace(self.ref, append, conditions)
+        assert isinstance(self.tier, RedisStore)
+        return await self.tier.append(self.ref, append, conditions, replaces=True)
+
+    async def clear(self, conditions: Conditions = UNCONDITIONAL) -> Removed:
+        return await self._remove(Removal(cut=Cut.ALL), conditions)
+
+    async def delete_one(self, seq: int, conditions: Conditions = UNCONDITIONAL) -> Removed:
+        return await self._remove(Removal(cut=Cut.ONE, number=seq), conditions)
+
+    async def trim(self, before: int, conditions: Conditions = UNCONDITIONAL) -> Removed:
+        return await self._remove(Removal(cut=Cut.BEFORE, number=before), conditions)
+
+    async def pop(
+        self,
+        count: int,
+        *,
+        conditions: Conditions = UNCONDITIONAL,
+        idempotency: Idempotency | None = None,
+    ) -> Removed:
+        removal = Removal(cut=Cut.LAST, number=count, idempotency=idempotency)
+        return await self._remove(removal, conditions)
+
+    async def _remove(self, removal: Removal, conditions: Conditions) -> Removed:
+        done = await self.tier.remove(self.ref, removal, conditions)
+        assert done is not None
+        return done
+
+    async def write(
         self,
         sets: Mapping[str, bytes | Value] | None = None,
         *,
-        deletes: Sequence[str] = (),
-        gets: Sequence[str] = (),
-        own_key: str | None = None,
-        change: SettingsChange = NOTHING_NAMED,
         conditions: Conditions = UNCONDITIONAL,
+        **parts: Unpack[Parts],
     ) -> Written:
-        values = {
-            StateKey(key): value if isinstance(value, Value) else Value(value)
-            for key, value in (sets or {}).items()
-        }
-        write = StateWrite(
-            sets=values,
-            deletes=tuple(map(StateKey, deletes)),
-            gets=tuple(map(StateKey, gets)),
-            own_key=None if own_key is None else StateKey(own_key),
-            change=change,
-        )
-        return await self.tier.write_state(self.ref, write, conditions)
+        """Write state of a session that is there, or that this call makes."""
+        done = await self.tier.write_state(self.ref, writing(sets, **parts), conditions)
+        assert done is not None
+        return done
+
+    async def delete_state(
+        self, prefix: str = "", conditions: Conditions = UNCONDITIONAL
+    ) -> StateDeleted:
+        done = await self.tier.delete_state(self.ref, prefix, conditions)
+        assert done is not None
+        return done
 
     async def delete(self, conditions: Conditions = UNCONDITIONAL) -> None:
         await self.tier.delete(self.ref, conditions)
@@ -130,6 +209,12 @@ class Chat:
         view = await self.tier.read(self.ref, reading)
         assert view is not None
         return view
+
+    async def snapshot(self) -> Snapshot:
+        assert isinstance(self.tier, RedisStore)
+        snapshot = await self.tier.snapshot(self.ref)
+        assert snapshot is not None
+        return snapshot
 
     async def is_absent(self) -> bool:
         return await self.tier.read(self.ref, Reading()) is None
@@ -148,8 +233,63 @@ class Chat:
         return {key: stored.value.data for key, stored in view.values.items() if stored}
 
 
-def tag_of(session: Session | None) -> str:
-    assert session is not None
+def messages_of(
+    *texts: str,
+    change: SettingsChange = NOTHING_NAMED,
+    idempotency: Idempotency | None = None,
+) -> Append:
+    """Messages without identities."""
+    messages = tuple(text.encode() for text in texts)
+    return Append(
+        messages=messages,
+        digests=(b"",) * len(messages),
+        change=change,
+        idempotency=idempotency,
+    )
+
+
+def identified(
+    *ids: str | None,
+    member: str = "id",
+    change: SettingsChange = NOTHING_NAMED,
+    idempotency: Idempotency | None = None,
+) -> Append:
+    """A message for each id; None = one without an id."""
+    return Append(
+        messages=tuple(str(name).encode() for name in ids),
+        digests=tuple(map(digest, ids)),
+        dedupe=member,
+        change=change,
+        idempotency=idempotency,
+    )
+
+
+def writing(sets: Mapping[str, bytes | Value] | None = None, **parts: Unpack[Parts]) -> StateWrite:
+    own_key = parts.get("own_key")
+    return StateWrite(
+        sets={
+            StateKey(key): value if isinstance(value, Value) else Value(value)
+            for key, value in (sets or {}).items()
+        },
+        deletes=tuple(map(StateKey, parts.get("deletes", ()))),
+        merges={StateKey(key): patch for key, patch in parts.get("merges", {}).items()},
+        gets=tuple(map(StateKey, parts.get("gets", ()))),
+        key_ttl_ms=parts.get("key_ttl_ms"),
+        own_key=None if own_key is None else StateKey(own_key),
+        change=parts.get("change", NOTHING_NAMED),
+        idempotency=parts.get("idempotency"),
+    )
+
+
+def keyed(key: str = "key", fingerprint: str = "call") -> Idempotency:
+    return Idempotency(key.encode(), fingerprint.encode())
+
+
+def holding(token: str) -> Conditions:
+    return Conditions(lease_token=token)
+
+
+def tag_of(session: Session) -> str:
     return str(session.etag)[1:-1]
 
 
@@ -178,6 +318,8 @@ def page_by_hand(messages: Sequence[Message], window: Window) -> Page:
     within = [m for m in messages if _is_within(m, window)]
     chosen = within[-window.limit :] if window.newest else within[: window.limit]
     chosen = chosen if window.limit else []
+    while window.max_bytes is not None and sum(len(m.data) for m in chosen) > window.max_bytes:
+        chosen = chosen[1:]
     return Page(
         messages=tuple(chosen),
         first_seq=messages[0].seq if messages else None,

@@ -1,8 +1,19 @@
 """The durable tier: the only package that knows redis, key names, scripts and retries."""
 
 from service.store.arguments import Defaults
+from service.store.directory import Directory
+from service.store.leases import Held, LeaseStore
 from service.store.link import Link, RedisTarget
 from service.store.redis_store import RedisStore
 from service.store.watch import Watch
 
-__all__ = ["Defaults", "Link", "RedisStore", "RedisTarget", "Watch"]
+__all__ = [
+    "Defaults",
+    "Directory",
+    "Held",
+    "LeaseStore",
+    "Link",
+    "RedisStore",
+    "RedisTarget",
+    "Watch",
+]

@@ -1,10 +1,13 @@
 """The arguments of the scripts, in the order in which the scripts read them."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from service.model import Conditions, Limits, Reading, SettingsChange, StatePart
+from service.codec import NUMBER_BYTES, pack_message, pack_number, pack_value
+from service.model import Conditions, Limits, Reading, Snapshot, StateKey, StatePart, StoredValue
 from service.store.link import Argument
+from service.writes import Append, Idempotency, SettingsChange, StateWrite
 
 _GEN_BYTES = 6
 
@@ -19,9 +22,12 @@ class Defaults:
 
 
 def mutation_arguments(
-    change: SettingsChange, conditions: Conditions, defaults: Defaults
+    change: SettingsChange,
+    conditions: Conditions,
+    defaults: Defaults,
+    idempotency: Idempotency | None = None,
 ) -> list[Argument]:
-    """Return ARGV[1..9] of `mutation.lua`."""
+    """Return ARGV[1..12] of `mutation.lua`."""
     return [
         secrets.token_urlsafe(_GEN_BYTES),
         _tags(conditions.if_match),
@@ -32,13 +38,55 @@ def mutation_arguments(
         _named(change.max_messages),
         _named(change.touch),
         _named(change.max_age_ms),
+        conditions.lease_token or "",
+        idempotency.key if idempotency else "",
+        idempotency.fingerprint if idempotency else "",
     ]
 
 
-def reading_arguments(reading: Reading, known: str, limits: Limits) -> list[Argument]:
+def append_arguments(append: Append, window: int, *, replaces: bool) -> list[Argument]:
+    """Return the own ARGV of `append.lua`."""
+    args: list[Argument] = [append.dedupe, window, int(replaces)]
+    for text, digest in zip(append.messages, append.digests, strict=True):
+        args += [text, digest]
+    return args
+
+
+def state_arguments(
+    write: StateWrite, merged: Mapping[StateKey, StoredValue], tag: int, most_bytes: int
+) -> list[Argument]:
+    """Return the own ARGV of `write_state.lua`; what is merged has the tags of its bases."""
+    args: list[Argument] = [write.own_key or "", most_bytes, _named(write.key_ttl_ms)]
+    args += [len(write.sets), len(merged), len(write.deletes), len(write.gets)]
+    for key, value in write.sets.items():
+        args += [key, pack_value(value, tag)]
+    for key, stored in merged.items():
+        args += [key, pack_value(stored.value, tag)]
+    args += [_base_tag(stored) for stored in merged.values()]
+    return [*args, *write.deletes, *write.gets]
+
+
+def snapshot_arguments(snapshot: Snapshot, tag: int) -> list[Argument]:
+    """Return the own ARGV of `create.lua`; all values get a new tag."""
+    largest = max((len(message.data) for message in snapshot.messages), default=0)
+    ends = {key: value.expires_at_ms for key, value in snapshot.values.items()}
+    expiries = {key: at_ms for key, at_ms in ends.items() if at_ms is not None}
+    args: list[Argument] = [snapshot.last_seq, largest, snapshot.dedupe, snapshot.ring]
+    args += [len(snapshot.messages), len(snapshot.values), len(expiries)]
+    args += map(pack_message, snapshot.messages)
+    for key, stored in snapshot.values.items():
+        args += [key, pack_value(stored.value, tag)]
+    for key, at_ms in expiries.items():
+        args += [at_ms, key]
+    return args
+
+
+def reading_arguments(
+    reading: Reading, known: str, most_bytes: int, limits: Limits
+) -> list[Argument]:
     """Return ARGV of `read.lua`."""
     window = reading.window
-    messages: list[Argument] = ["none", 0, "", "", ""]
+    messages: list[Argument] = ["none", 0, "", "", "", "", ""]
     if window is not None:
         messages = [
             "newest" if window.newest else "oldest",
@@ -46,10 +94,21 @@ def reading_arguments(reading: Reading, known: str, limits: Limits) -> list[Argu
             _named(window.after),
             _named(window.before),
             _named(window.since_ms),
+            window.digest,
+            _named(window.max_bytes),
         ]
     some = reading.keys if reading.state is StatePart.SOME else ()
-    args: list[Argument] = [known, limits.max_answer_bytes, *messages]
+    args: list[Argument] = [known, most_bytes, *messages, int(reading.is_snapshot)]
     return [*args, reading.state, limits.max_keys_per_call, *some]
+
+
+def new_tag() -> int:
+    """Return a number that no other write has: what it sets has it as its own ETag."""
+    return secrets.randbits(8 * NUMBER_BYTES) or 1
+
+
+def _base_tag(stored: StoredValue) -> bytes:
+    return pack_number(stored.tag) if stored.tag else b""
 
 
 def _tags(tags: tuple[str, ...] | None) -> str:

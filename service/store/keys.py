@@ -1,24 +1,50 @@
 """Names of the keys in Redis.
 
-`b:{namespace:id}m` is the log of a session, `b:{namespace:id}s` its state. All keys of a session
-have the same text up to the first `}` that follows the `{`, so Cluster puts them into one slot
-whatever characters the id has. A namespace has no colon and a name ends in `}` and one letter:
-no two sessions can share a key.
+`b:{namespace:id}m` is the log of a session, `b:{namespace:id}s` its state, `b:{namespace:id}x` the
+expiries of state keys that have one of their own; `b:{namespace:id}l` is the lease of the id, which
+needs no session. All have the same text up to the first `}` that follows the `{`, so Cluster puts
+them into one slot whatever characters the id has. A namespace has no colon and a name ends in `}`
+and one letter: no two sessions can share a key.
 """
 
+import re
 from typing import NamedTuple
 
-from service.model import SessionRef
+from service.model import Namespace, SessionId, SessionRef
+
+_GLOB = re.compile(r"[*?\[\]\\]")
 
 
 class SessionKeys(NamedTuple):
-    """Both keys of a session, in the order of the scripts' KEYS."""
+    """All keys of a session, in the order of the scripts' KEYS; the lease is none of them."""
 
     log: bytes
     state: bytes
+    expiries: bytes
 
 
 def session_keys(ref: SessionRef) -> SessionKeys:
     """Return the names of a session's keys."""
-    stem = f"b:{{{ref.namespace}:{ref.id}}}".encode()
-    return SessionKeys(stem + b"m", stem + b"s")
+    stem = _stem(ref)
+    return SessionKeys(stem + b"m", stem + b"s", stem + b"x")
+
+
+def lease_key(ref: SessionRef) -> bytes:
+    """Return the name of the key that holds the lease of a session's id."""
+    return _stem(ref) + b"l"
+
+
+def _stem(ref: SessionRef) -> bytes:
+    return f"b:{{{ref.namespace}:{ref.id}}}".encode()
+
+
+def log_pattern(namespace: Namespace, prefix: str) -> bytes:
+    """Return the glob that the logs match of all sessions whose ids begin with `prefix`."""
+    literal = _GLOB.sub(r"\\\g<0>", prefix)
+    return f"b:{{{namespace}:{literal}*}}m".encode()
+
+
+def id_of_log(namespace: Namespace, name: bytes) -> SessionId:
+    """Return whose log this is; a name that none of ours could have leads to no session."""
+    start, end = len(f"b:{{{namespace}:"), -len("}m")
+    return SessionId(name[start:end].decode(errors="replace"))

@@ -1,54 +1,63 @@
 """The durable tier by use case: one script a call, model in, model out."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from service.codec import (
-    Header,
-    pack_value,
-    session_of,
-    unpack_header,
-    unpack_message,
-    unpack_value,
-)
-from service.errors import Conflict, PreconditionFailed, TooLarge
+from service.codec import unpack_message
 from service.model import (
-    Append,
-    Appended,
     Conditions,
-    Configured,
     Limits,
-    Page,
     Reading,
-    Session,
     SessionRef,
-    SettingsChange,
+    Snapshot,
     StateKey,
-    StatePart,
-    StateWrite,
     StoredValue,
     View,
+)
+from service.store import replies
+from service.store.arguments import (
+    Defaults,
+    append_arguments,
+    mutation_arguments,
+    new_tag,
+    snapshot_arguments,
+    state_arguments,
+)
+from service.store.keys import lease_key, session_keys
+from service.store.link import Argument, Link, Reply
+from service.store.reading import Reader
+from service.store.scripts import script
+from service.writes import (
+    Append,
+    Appended,
+    Configured,
+    Cut,
+    Done,
+    Idempotency,
+    Moved,
+    Removal,
+    Removed,
+    SettingsChange,
+    StateDeleted,
+    StateWrite,
     Written,
 )
-from service.store.arguments import Defaults, mutation_arguments, reading_arguments
-from service.store.keys import session_keys
-from service.store.link import Argument, Link, Reply
-from service.store.scripts import script
 
-MOST_NAMES = 50_000
-"""Of state keys that are listed, as `read.lua` has it."""
-
-_CHANGED, _FIXED = 5, 6  # after outcome, time, header, messages, state keys
+_NO_CHANGE = SettingsChange()
 
 
 class RedisStore:
-    """Sessions in Redis. Every method may raise Unavailable or StoreFull."""
+    """Sessions in Redis. Every method may raise Unavailable; writes also StoreFull.
+
+    A write raises PreconditionFailed, Locked (the token of another lease), and if it is a keyed
+    call Unprocessable (the key was another call's).
+    """
 
     def __init__(self, link: Link, limits: Limits, defaults: Defaults) -> None:
         """Use `link` for every call; `defaults` are those of sessions that a call creates."""
         self._link = link
         self._limits = limits
         self._defaults = defaults
+        self._reader = Reader(link, limits)
 
     async def read(self, ref: SessionRef, reading: Reading, known: str = "") -> View | None:
         """Read a session; None if there is none.
@@ -56,22 +65,11 @@ class RedisStore:
         With the tag `known` that the session still has, messages and state are left out.
         Raises TooLarge if the state that is asked for passes the limits of an answer.
         """
-        reply = await self._run("read", ref, reading_arguments(reading, known, self._limits))
-        if reply[0] == b"absent":
-            return None
-        if reply[0] == b"too_large":
-            raise self._too_large(reply[1])
-        is_same, window, state = reply[_FIXED:]
-        session, _ = _session(ref, reply)
-        if is_same:
-            return View(session=session, now_ms=reply[1], is_same=True)
-        return View(
-            session=session,
-            now_ms=reply[1],
-            page=_page(window) if reading.window else None,
-            names=tuple(_key(name) for name in state) if reading.state is StatePart.NAMES else (),
-            values=_read_values(reading, state),
-        )
+        return await self._reader.read(ref, reading, known)
+
+    async def snapshot(self, ref: SessionRef) -> Snapshot | None:
+        """Read all of a session; None if there is none. Raises TooLarge."""
+        return await self._reader.snapshot(ref)
 
     async def configure(
         self,
@@ -82,132 +80,126 @@ class RedisStore:
         may_create: bool,
     ) -> Configured | None:
         """Create a session or change its settings; None if it is absent and may not be made."""
-        args = mutation_arguments(change, conditions, self._defaults)
-        reply = await self._mutate("configure", ref, [*args, int(may_create)])
+        args = self._common(change, conditions)
+        reply = await self._run("configure", ref, [*args, int(may_create)], conditions)
         if reply[0] == b"absent":
             return None
-        session, _ = _session(ref, reply)
-        return Configured(
-            session=session,
-            now_ms=reply[1],
-            changed=bool(reply[_CHANGED]),
-            created=bool(reply[_FIXED]),
-        )
+        return Configured(**replies.fixed(ref, reply), created=bool(reply[replies.OWN]))
 
     async def delete(self, ref: SessionRef, conditions: Conditions) -> None:
-        """Remove everything of a session. Raises PreconditionFailed."""
-        await self._mutate(
-            "delete", ref, mutation_arguments(SettingsChange(), conditions, self._defaults)
-        )
+        """Remove everything of a session."""
+        await self._run("delete", ref, self._common(_NO_CHANGE, conditions), conditions)
 
-    async def append(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended:
-        """Append messages. Raises PreconditionFailed, or Conflict on another dedupe member."""
-        args: list[Argument] = mutation_arguments(append.change, conditions, self._defaults)
-        args += [append.dedupe, self._defaults.dedupe_window]
-        for text, digest in zip(append.messages, append.digests, strict=True):
-            args += [text, digest]
-        reply = await self._mutate("append", ref, args)
-        if reply[0] == b"conflict":
-            raise Conflict(
-                f"This session identifies its messages by {reply[1].decode()!r}.",
-                code="dedupe_mismatch",
-            )
-        count, at_ms, first_seq_held, *duplicates = reply[_FIXED:]
-        session, header = _session(ref, reply)
+    async def append(
+        self, ref: SessionRef, append: Append, conditions: Conditions, *, replaces: bool = False
+    ) -> Appended:
+        """Append messages, or put them in the place of all that are there.
+
+        Raises Conflict on another dedupe member, TooLarge if more would replace than are kept.
+        """
+        args = self._common(append.change, conditions, append.idempotency)
+        args += append_arguments(append, self._defaults.dedupe_window, replaces=replaces)
+        reply = await self._run("append", ref, args, conditions)
+        count, at_ms, last_seq, oldest, newest, duplicates = reply[replies.OWN :]
         return Appended(
-            session=session,
-            now_ms=reply[1],
-            changed=bool(reply[_CHANGED]),
+            **replies.fixed(ref, reply),
             count=count,
             at_ms=at_ms,
-            last_seq=header.last_seq,
-            first_seq_held=first_seq_held,
+            last_seq=last_seq,
+            first_seq_held=oldest,
+            last_seq_held=newest,
             duplicates=tuple(duplicates),
         )
 
-    async def write_state(
-        self, ref: SessionRef, write: StateWrite, conditions: Conditions
-    ) -> Written:
-        """Set, delete and get state values. Raises PreconditionFailed or TooLarge."""
-        args: list[Argument] = mutation_arguments(write.change, conditions, self._defaults)
-        args += [write.own_key or "", self._limits.max_answer_bytes]
-        args += [len(write.sets), len(write.deletes), len(write.gets)]
-        for key, value in write.sets.items():
-            args += [key, pack_value(value)]
-        reply = await self._mutate("write_state", ref, [*args, *write.deletes, *write.gets])
-        if reply[0] == b"too_large":
-            raise self._too_large(b"bytes")
+    async def remove(
+        self, ref: SessionRef, removal: Removal, conditions: Conditions
+    ) -> Removed | None:
+        """Remove messages; None if there is no session. Raises TooLarge if LAST has too much."""
+        is_kept = removal.idempotency is not None
+        most = replies.MOST_REMEMBERED_BYTES if is_kept else self._limits.max_answer_bytes
+        args = self._common(_NO_CHANGE, conditions, removal.idempotency)
+        args += [removal.cut, removal.number, most]
+        reply = await self._run("remove", ref, args, conditions)
         if reply[0] == b"absent":
-            nothing: dict[StateKey, StoredValue | None] = dict.fromkeys(write.gets)
-            return Written(
-                session=None, now_ms=0, changed=False, added=0, deleted=0, values=nothing
-            )
-        added, deleted, values = reply[_FIXED:]
-        session, _ = _session(ref, reply)
-        return Written(
-            session=session,
-            now_ms=reply[1],
-            changed=bool(reply[_CHANGED]),
-            added=added,
-            deleted=deleted,
-            values=_values(write.gets, values),
+            return None
+        count, first_seq, last_seq, messages = reply[replies.OWN :]
+        return Removed(
+            **replies.fixed(ref, reply),
+            count=count,
+            first_seq=first_seq,
+            last_seq=last_seq,
+            messages=tuple(map(unpack_message, messages)) if removal.cut is Cut.LAST else (),
         )
 
-    async def _mutate(self, name: str, ref: SessionRef, args: Sequence[Argument]) -> Reply:
-        reply = await self._run(name, ref, args)
-        if reply[0] == b"precondition":
-            tag = reply[1].decode()
-            raise PreconditionFailed(
-                "The condition does not hold for what is there now.",
-                etag=f'"{tag}"' if tag else None,
-            )
+    async def write_state(
+        self,
+        ref: SessionRef,
+        write: StateWrite,
+        conditions: Conditions,
+        merged: Mapping[StateKey, StoredValue] | None = None,
+    ) -> Written | None:
+        """Set, delete and get state values; None if there is no session and nothing to set.
+
+        `merged` has what the merges come to, with the tag of the value that each was made of (0 =
+        of none): raises Moved if one has another tag by now. Raises TooLarge.
+        """
+        tag, merged = new_tag(), merged or {}
+        args = self._common(write.change, conditions, write.idempotency)
+        args += state_arguments(write, merged, tag, self._limits.max_answer_bytes)
+        reply = await self._run("write_state", ref, args, conditions)
+        if reply[0] == b"absent":
+            return None
+        if reply[0] == b"moved":
+            raise Moved(replies.values(tuple(merged), reply[2], replies.expiries(reply[3])))
+        added, deleted, values, pairs = reply[replies.OWN :]
+        known = replies.fixed(ref, reply)
+        got = replies.values(write.gets, values, replies.expiries(pairs))
+        return Written(
+            **known, added=added, deleted=deleted, tag=tag, values=_alive(got, known["now_ms"])
+        )
+
+    async def delete_state(
+        self, ref: SessionRef, prefix: str, conditions: Conditions
+    ) -> StateDeleted | None:
+        """Delete all state keys with a prefix; None if there is no session. Raises TooLarge."""
+        args = [*self._common(_NO_CHANGE, conditions), prefix]
+        reply = await self._run("delete_state", ref, args, conditions)
+        if reply[0] == b"absent":
+            return None
+        return StateDeleted(**replies.fixed(ref, reply), deleted=reply[replies.OWN])
+
+    async def create(self, ref: SessionRef, snapshot: Snapshot) -> Done:
+        """Make a session out of a snapshot of another. Raises Conflict if there is one already."""
+        was = snapshot.session
+        change = SettingsChange(
+            ttl_ms=was.ttl_ms or 0,
+            touch=was.touch,
+            max_age_ms=was.max_age_ms or 0,
+            max_messages=was.max_messages,
+        )
+        args = self._common(change, Conditions()) + snapshot_arguments(snapshot, new_tag())
+        reply = await self._run("create", ref, args, Conditions())
+        return Done(**replies.fixed(ref, reply))
+
+    def _common(
+        self,
+        change: SettingsChange,
+        conditions: Conditions,
+        idempotency: Idempotency | None = None,
+    ) -> list[Argument]:
+        return mutation_arguments(change, conditions, self._defaults, idempotency)
+
+    async def _run(
+        self, name: str, ref: SessionRef, args: Sequence[Argument], conditions: Conditions
+    ) -> Reply:
+        keys: tuple[bytes, ...] = session_keys(ref)
+        if conditions.lease_token is not None:
+            keys = (*keys, lease_key(ref))
+        reply = await self._link.run(script(name), keys, args)
+        if reply[0] in replies.REFUSALS:
+            replies.raise_refusal(reply, self._limits)
         return reply
 
-    async def _run(self, name: str, ref: SessionRef, args: Sequence[Argument]) -> Reply:
-        return await self._link.run(script(name), session_keys(ref), args)
 
-    def _too_large(self, what: bytes) -> TooLarge:
-        if what == b"keys":
-            limit = self._limits.max_keys_per_call
-            return TooLarge(f"More than {limit} state keys: list them in pages.", limit=limit)
-        if what == b"names":
-            words = f"More than {MOST_NAMES} state keys cannot be listed: read them by name."
-            return TooLarge(words, limit=MOST_NAMES)
-        limit = self._limits.max_answer_bytes
-        return TooLarge(f"The answer would pass {limit} bytes: ask for less.", limit=limit)
-
-
-def _session(ref: SessionRef, reply: Reply) -> tuple[Session, Header]:
-    header = unpack_header(reply[2])
-    return session_of(header, ref.id, reply[3], reply[4]), header
-
-
-def _page(window: list[Any]) -> Page:
-    first_seq, last_seq, older, newer, cut, *messages = window
-    return Page(
-        messages=tuple(unpack_message(message) for message in messages),
-        first_seq=first_seq,
-        last_seq=last_seq,
-        has_older=bool(older),
-        has_newer=bool(newer),
-        is_cut=bool(cut),
-    )
-
-
-def _read_values(reading: Reading, state: list[Any]) -> dict[StateKey, StoredValue | None]:
-    if reading.state is StatePart.ALL:
-        return _values([_key(name) for name in state[::2]], state[1::2])
-    if reading.state is StatePart.SOME:
-        return _values(reading.keys, state)
-    return {}
-
-
-def _values(
-    keys: Sequence[StateKey], stored: Sequence[bytes | None]
-) -> dict[StateKey, StoredValue | None]:
-    pairs = zip(keys, stored, strict=True)
-    return {key: None if value is None else unpack_value(value) for key, value in pairs}
-
-
-def _key(name: bytes) -> StateKey:
-    return StateKey(name.decode())
+def _alive(values: replies.Values, now_ms: int) -> replies.Values:
+    return {key: None if v and v.has_expired(now_ms) else v for key, v in values.items()}

@@ -5,6 +5,18 @@ from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 
+_MUTATION = ("session", "mutation")
+_SHARED: dict[str, tuple[str, ...]] = {
+    "read": ("session", "search"),
+    "describe": ("session",),
+    "lease": (),
+    "append": (*_MUTATION, "search"),
+    "remove": (*_MUTATION, "search"),
+}
+"""What stands in front of a script, if it is not what stands before most mutations."""
+
+_READS = frozenset({"read", "describe"})
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -17,12 +29,12 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """Return a script by the name of its file; `read` alone is safe to repeat."""
-    shared = ("session.lua",) if name == "read" else ("session.lua", "mutation.lua")
-    source = b"\n".join(_text(part) for part in (*shared, f"{name}.lua"))
+    """Return a script by the name of its file; those that only read may be repeated."""
+    parts = (*_SHARED.get(name, _MUTATION), name)
+    source = b"\n".join(_text(part) for part in parts)
     digest = sha1(source, usedforsecurity=False).hexdigest()
-    return Script(source, digest.encode(), writes=name != "read")
+    return Script(source, digest.encode(), writes=name not in _READS)
 
 
 def _text(name: str) -> bytes:
-    return files("service.store").joinpath("lua", name).read_bytes()
+    return files("service.store").joinpath("lua", f"{name}.lua").read_bytes()

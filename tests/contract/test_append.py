@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import Conflict
-from service.model import Append, Appended, Conditions, Limits, SettingsChange, Window
+from service.model import Conditions, Limits, Window
 from service.store import Defaults, RedisStore
+from service.writes import Append, Appended, SettingsChange
 from tests.servers import Server
 from tests.store_calls import CHAT, DEFAULTS, Chat, open_store
 
@@ -73,11 +74,13 @@ async def test_max_messages_in_an_append_counts_for_that_append(chat: Chat) -> N
     assert await chat.texts() == ["4"]
 
 
-async def test_state_writes_trim_too_if_they_name_max_messages(chat: Chat) -> None:
+async def test_a_state_write_leaves_messages_alone_whatever_it_names(chat: Chat) -> None:
     await chat.say(*"123")
     await chat.write({"a": b"1"}, change=SettingsChange(max_messages=2))
 
-    assert await chat.texts() == ["2", "3"]
+    assert await chat.texts() == ["1", "2", "3"]
+    await chat.say("4")
+    assert await chat.texts() == ["3", "4"]
 
 
 async def test_a_message_seen_before_is_skipped_and_changes_nothing(chat: Chat) -> None:

@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis.crc import key_slot
 
-from service.model import SettingsChange
 from service.store import RedisStore
-from service.store.keys import session_keys
+from service.store.keys import lease_key, session_keys
 from service.store.scripts import script
+from service.writes import SettingsChange
 from tests.store_calls import Chat, ref_of
 
 CALLS: dict[str, Callable[[Chat], Coroutine[Any, Any, object]]] = {
     "configure": lambda chat: chat.put(SettingsChange(ttl_ms=60_000, max_messages=2)),
     "append": lambda chat: chat.say_once("a", "b", "c"),
-    "write_state": lambda chat: chat.write({"a": b"1"}, deletes=["b"], gets=["a"]),
+    "remove": lambda chat: chat.pop(1),
+    "write_state": lambda chat: chat.write({"a": b"1"}, deletes=["b"], gets=["a"], key_ttl_ms=9),
+    "delete_state": lambda chat: chat.delete_state("a"),
     "read": lambda chat: chat.view(),
     "delete": lambda chat: chat.delete(),
 }
@@ -70,19 +72,19 @@ async def test_a_forgotten_script_does_its_work_once(chat: Chat, redis: Redis) -
 
 
 @pytest.mark.parametrize("name", IDS)
-async def test_an_id_is_literal_and_a_session_is_two_keys(
+async def test_an_id_is_literal_and_a_session_is_three_keys_at_most(
     store: RedisStore, redis: Redis, name: str
 ) -> None:
     chat, other = Chat(store, ref_of(name)), Chat(store, ref_of(name, "other"))
     await chat.say("{}")
-    await chat.write({"a": b"1"})
+    await chat.write({"a": b"1"}, key_ttl_ms=60_000)
     await other.say("{}")
     await other.write({"b": b"1"})
 
-    names = set(redis.keys())
-    assert names == {*session_keys(chat.ref), *session_keys(other.ref)}
-    assert len(names) == 4
+    mine, others = session_keys(chat.ref), session_keys(other.ref)
+    assert set(redis.keys()) == {*mine, others.log, others.state}
     await other.delete()
+    assert set(redis.keys()) == set(mine)
     assert await chat.state() == {"a": b"1"}
 
 
@@ -92,7 +94,8 @@ NAMESPACES = st.from_regex(r"[a-z0-9_-]{1,32}", fullmatch=True)
 
 @given(name=NAMES, namespace=NAMESPACES)
 def test_all_keys_of_a_session_share_a_slot(name: str, namespace: str) -> None:
-    keys = session_keys(ref_of(name, namespace))
+    ref = ref_of(name, namespace)
+    keys = (*session_keys(ref), lease_key(ref))
 
     assert len(set(map(key_slot, keys))) == 1
     assert len(set(keys)) == len(keys)
@@ -100,7 +103,8 @@ def test_all_keys_of_a_session_share_a_slot(name: str, namespace: str) -> None:
 
 @given(one=st.tuples(NAMES, NAMESPACES), other=st.tuples(NAMES, NAMESPACES))
 def test_two_sessions_share_no_key(one: tuple[str, str], other: tuple[str, str]) -> None:
-    common = set(session_keys(ref_of(*one))) & set(session_keys(ref_of(*other)))
+    first, second = ref_of(*one), ref_of(*other)
+    common = {*session_keys(first), lease_key(first)} & {*session_keys(second), lease_key(second)}
 
     assert bool(common) == (one == other)
 

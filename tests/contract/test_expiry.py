@@ -8,10 +8,11 @@ import anyio
 import pytest
 from redis import Redis
 
-from service.model import Reading, Session, SettingsChange, Touch
+from service.model import Reading, Session, StateKey, StatePart, Touch
 from service.store.keys import session_keys
+from service.writes import SettingsChange
 from tests.servers import Server
-from tests.store_calls import Chat
+from tests.store_calls import Chat, keyed
 
 MUTATIONS: dict[str, Callable[[Chat], Coroutine[Any, Any, object]]] = {
     "append": lambda chat: chat.say("{}"),
@@ -26,6 +27,19 @@ MUTATIONS: dict[str, Callable[[Chat], Coroutine[Any, Any, object]]] = {
     "never": lambda chat: chat.put(SettingsChange(ttl_ms=0)),
     "capped": lambda chat: chat.put(SettingsChange(max_age_ms=50_000)),
     "trim": lambda chat: chat.put(SettingsChange(max_messages=1)),
+    "replace": lambda chat: chat.replace("{}", "{}"),
+    "replace by nothing": lambda chat: chat.replace(),
+    "clear": lambda chat: chat.clear(),
+    "trim before": lambda chat: chat.trim(2),
+    "delete of the oldest": lambda chat: chat.delete_one(1),
+    "delete in the middle": lambda chat: chat.delete_one(2),
+    "delete of the newest": lambda chat: chat.delete_one(3),
+    "delete of no message": lambda chat: chat.delete_one(9),
+    "pop": lambda chat: chat.pop(1),
+    "pop of nothing": lambda chat: chat.pop(0),
+    "set that expires": lambda chat: chat.write({"new": b"1"}, key_ttl_ms=60_000),
+    "delete by prefix": lambda chat: chat.delete_state("new"),
+    "keyed append": lambda chat: chat.say("{}", idempotency=keyed()),
 }
 
 
@@ -33,13 +47,13 @@ MUTATIONS: dict[str, Callable[[Chat], Coroutine[Any, Any, object]]] = {
 LOOK = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-return {now, redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2])}
+return {now, redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2]), redis.call('PTTL', KEYS[3])}
 """
 
 
 def look(redis: Redis, chat: Chat) -> tuple[int, list[int]]:
     """Redis's time, and the milliseconds that the session's keys have left; -1 = for ever."""
-    reply = redis.eval(LOOK, 2, *(key.decode() for key in session_keys(chat.ref)))
+    reply = redis.eval(LOOK, 3, *(key.decode() for key in session_keys(chat.ref)))
     assert isinstance(reply, list)
     now_ms, *left = reply
     return now_ms, [ms for ms in left if ms != -2]
@@ -62,30 +76,56 @@ def check_expiry(redis: Redis, chat: Chat, session: Session) -> None:
 async def test_all_keys_end_together_after_each_mutation(
     chat: Chat, redis: Redis, name: str
 ) -> None:
-    await chat.say_once("seen")
-    await chat.write({"old": b"1"})
+    await chat.say_once("seen", "b", "c")
+    await chat.write({"old": b"1"}, key_ttl_ms=3_600_000)
     for key in session_keys(chat.ref):
         redis.pexpire(key, 100_000 if key.endswith(b"m") else 200_000)
     await MUTATIONS[name](chat)
 
     view = await chat.view(Reading())
     check_expiry(redis, chat, view.session)
-    assert len(expiries(redis, chat)) == 2
+    assert len(expiries(redis, chat)) == 3
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-async def test_both_keys_name_the_same_millisecond(
+async def test_all_keys_name_the_same_millisecond(
     chat: Chat, redis: Redis, server: Server, name: str
 ) -> None:
     if server.flavour == "redis62":
         pytest.skip("PEXPIRETIME came with 7.0")
-    await chat.say_once("seen")
-    await chat.write({"old": b"1"})
+    await chat.say_once("seen", "b", "c")
+    await chat.write({"old": b"1"}, key_ttl_ms=3_600_000)
     await MUTATIONS[name](chat)
 
     expected = (await chat.view(Reading())).session.expires_at_ms or -1
     ends = [redis.pexpiretime(key.decode()) for key in session_keys(chat.ref)]
-    assert ends == [expected, expected]
+    assert ends == [expected, expected, expected]
+
+
+async def test_a_session_made_with_an_expiry_of_a_key_ends_with_all_of_them(
+    chat: Chat, redis: Redis
+) -> None:
+    done = await chat.write({"a": b"1"}, key_ttl_ms=60_000)
+
+    check_expiry(redis, chat, done.session)
+    assert len(expiries(redis, chat)) == 3
+
+
+async def test_a_read_of_one_key_asks_for_the_expiry_of_no_other(chat: Chat, redis: Redis) -> None:
+    await chat.write(dict.fromkeys("abc", b"1"), key_ttl_ms=60_000)
+    reading = Reading(state=StatePart.SOME, keys=(StateKey("b"), StateKey("none")))
+
+    with redis.monitor() as monitor:  # type: ignore[no-untyped-call] # redis-py has it bare
+        view = await chat.view(reading)
+        redis.ping()
+        lines = iter(lambda: monitor.next_command()["command"], "PING")
+        asked = {line.split()[0].upper() for line in lines}
+
+    found = view.values[StateKey("b")]
+    assert found is not None
+    assert found.expires_at_ms is not None
+    assert "ZSCORE" in asked
+    assert "ZRANGE" not in asked
 
 
 async def test_a_write_renews_by_default(chat: Chat) -> None:

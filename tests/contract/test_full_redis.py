@@ -6,14 +6,30 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from service.errors import StoreFull
-from service.model import Reading, SettingsChange, Touch
+from service.errors import PreconditionFailed, StoreFull
+from service.model import Reading, StateKey, StoredValue, Touch, Value
+from service.store import RedisStore
 from service.store.keys import session_keys
+from service.writes import SettingsChange
 from tests.conftest import FLAVOURS
 from tests.servers import Server, start_server
-from tests.store_calls import Chat, open_store, ref_of
+from tests.store_calls import UNCONDITIONAL, Chat, keyed, matching, open_store, ref_of, writing
 
 Calls = dict[str, Callable[[Chat], Coroutine[Any, Any, object]]]
+
+
+async def merge(chat: Chat, key: str) -> object:
+    """Merge into a value as the use cases do: with the tag that it has."""
+    assert isinstance(chat.tier, RedisStore)
+    base = (await chat.view()).values.get(StateKey(key))
+    merged = {StateKey(key): StoredValue(Value(b"{}"), base.tag if base else 0)}
+    return await chat.tier.write_state(chat.ref, writing(), UNCONDITIONAL, merged)
+
+
+async def copy(chat: Chat) -> object:
+    assert isinstance(chat.tier, RedisStore)
+    return await chat.tier.create(ref_of("new"), await chat.snapshot())
+
 
 GROWING: Calls = {
     "create": lambda chat: Chat(chat.tier, ref_of("new")).put(),
@@ -25,7 +41,20 @@ GROWING: Calls = {
     "set of what is there": lambda chat: chat.write({"a": b"1"}),
     "set and delete": lambda chat: chat.write({"new": b"1"}, deletes=["a", "b"]),
     "set that creates": lambda chat: Chat(chat.tier, ref_of("new")).write({"new": b"1"}),
-    "set that trims": lambda chat: chat.write({"c": b"1"}, change=SettingsChange(max_messages=1)),
+    "set with settings": lambda chat: chat.write(
+        {"c": b"1"}, change=SettingsChange(max_messages=1)
+    ),
+    "set that expires": lambda chat: chat.write({"new": b"1"}, key_ttl_ms=60_000),
+    "set of what has expired": lambda chat: chat.write({"gone": b"1"}),
+    "keyed set": lambda chat: chat.write({"new": b"1"}, idempotency=keyed("new")),
+    "keyed append": lambda chat: chat.say("{}", idempotency=keyed("new")),
+    "replace": lambda chat: chat.replace("{}"),
+    "replace with dedupe": lambda chat: chat.replace_once("seen", "b", "c"),
+    "replace that creates": lambda chat: Chat(chat.tier, ref_of("new")).replace(),
+    "merge": lambda chat: merge(chat, "a"),
+    "merge into nothing": lambda chat: merge(chat, "new"),
+    "merge into what has expired": lambda chat: merge(chat, "gone"),
+    "copy": copy,
 }
 GOING_ON: Calls = {
     "read": lambda chat: chat.view(),
@@ -42,6 +71,23 @@ GOING_ON: Calls = {
     "duplicates and fewer messages": lambda chat: chat.say(
         *(), change=SettingsChange(max_messages=1)
     ),
+    "state delete, keyed": lambda chat: chat.write(deletes=["a"], idempotency=keyed("new")),
+    "state delete of what expires": lambda chat: chat.write(deletes=["ends"]),
+    "delete by prefix": lambda chat: chat.delete_state("a"),
+    "delete of all values": lambda chat: chat.delete_state(),
+    "append of duplicates, keyed": lambda chat: chat.say_once("seen", idempotency=keyed("new")),
+    "repetition of an append": lambda chat: chat.say_once("b", "c", idempotency=keyed("old")),
+    "replace by nothing": lambda chat: chat.replace(),
+    "clear": lambda chat: chat.clear(),
+    "trim": lambda chat: chat.trim(2),
+    "trim of nothing": lambda chat: chat.trim(0),
+    "delete of the oldest": lambda chat: chat.delete_one(1),
+    "delete in the middle": lambda chat: chat.delete_one(2),
+    "delete of the newest": lambda chat: chat.delete_one(3),
+    "delete of no message": lambda chat: chat.delete_one(9),
+    "pop": lambda chat: chat.pop(2),
+    "pop of all, keyed": lambda chat: chat.pop(9, idempotency=keyed("new")),
+    "pop of nothing, keyed": lambda chat: chat.pop(0, idempotency=keyed("new")),
     "delete": lambda chat: chat.delete(),
 }
 
@@ -62,11 +108,17 @@ def redis(own_server: Server) -> Iterator[Redis]:
 
 @pytest.fixture
 async def chat(own_server: Server, redis: Redis) -> AsyncIterator[Chat]:
-    """A session with messages and state, in a Redis that is full from now on."""
+    """A session with messages and state, in a Redis that is full from now on.
+
+    The value `gone` has expired and waits for a write to purge it.
+    """
     async with open_store(own_server.url) as store:
         chat = Chat(store)
-        await chat.say_once("seen", "b", "c")
+        await chat.say_once("seen")
+        await chat.say_once("b", "c", idempotency=keyed("old"))
         await chat.write({"a": b"1", "b": b"2"})
+        await chat.write({"gone": b"1", "ends": b"3"}, key_ttl_ms=60_000)
+        redis.zadd(session_keys(chat.ref).expiries.decode(), {"gone": 1})
         redis.config_set("maxmemory", 1)
         yield chat
 
@@ -106,10 +158,40 @@ async def test_the_calls_that_go_on_do_what_they_say(chat: Chat, redis: Redis) -
     await chat.write(deletes=["a"])
 
     assert await chat.texts() == ["c"]
-    assert await chat.state() == {"b": b"2"}
+    assert await chat.state() == {"b": b"2", "ends": b"3"}
     assert all(59_000 < redis.pttl(key) <= 60_000 for key in session_keys(chat.ref))
+    assert not redis.hexists(session_keys(chat.ref).state.decode(), "gone")
     await chat.delete()
     assert redis.dbsize() == 0
+
+
+async def test_messages_are_removed_and_forgotten(chat: Chat) -> None:
+    await chat.delete_one(2)
+    assert await chat.texts() == ["seen", "c"]
+    popped = await chat.pop(1, idempotency=keyed("new"))
+    assert [message.data for message in popped.messages] == [b"c"]
+    again = await chat.pop(1, idempotency=keyed("new"))
+    assert (again.messages, again.replayed_rev) == (popped.messages, popped.session.etag.rev)
+    assert await chat.texts() == ["seen"]
+    assert (await chat.trim(9)).count == 1
+    assert (await chat.snapshot()).ring == bytes(8 * 3)
+
+
+async def test_a_refusal_is_remembered(chat: Chat) -> None:
+    for is_replayed in (False, True):
+        with pytest.raises(PreconditionFailed) as failure:
+            await chat.say("{}", conditions=matching("other-1"), idempotency=keyed("new"))
+        assert failure.value.is_replayed == is_replayed
+
+
+async def test_what_a_keyed_call_could_not_do_it_does_once_there_is_room(
+    chat: Chat, redis: Redis
+) -> None:
+    with pytest.raises(StoreFull):
+        await chat.say("{}", idempotency=keyed("new"))
+    redis.config_set("maxmemory", 0)
+
+    assert (await chat.say("{}", idempotency=keyed("new"))).replayed_rev is None
 
 
 async def test_a_read_renews_in_a_full_redis_too(own_server: Server, redis: Redis) -> None:

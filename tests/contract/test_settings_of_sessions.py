@@ -3,7 +3,8 @@
 import pytest
 
 from service.errors import PreconditionFailed
-from service.model import ANY, SettingsChange, Touch
+from service.model import ANY, Touch
+from service.writes import SettingsChange
 from tests.store_calls import DEFAULTS, Chat, matching, not_matching, tag_of
 
 

@@ -7,24 +7,31 @@ from hypothesis import strategies as st
 from service.errors import PreconditionFailed, TooLarge
 from service.model import (
     ANY,
-    ETag,
     Limits,
     Reading,
-    Session,
     StateKey,
     StatePart,
     Value,
     Window,
 )
+from service.writes import Written
 from tests.servers import Server
-from tests.store_calls import Chat, matching, not_matching, open_store, tag_of
+from tests.store_calls import (
+    UNCONDITIONAL,
+    Chat,
+    matching,
+    not_matching,
+    open_store,
+    tag_of,
+    writing,
+)
 
 KEYS = ("a", "b", "c", "d")
 
 
-def value_tag(session: Session | None, rev: int) -> str:
-    assert session is not None
-    return str(ETag(gen=session.etag.gen, rev=rev))[1:-1]
+def value_tag(done: Written) -> str:
+    """The tag of the values that a write has set."""
+    return f"{done.session.etag.gen}-{done.tag}"
 
 
 async def test_a_batch_sets_then_deletes_then_gets(chat: Chat) -> None:
@@ -54,13 +61,13 @@ async def test_a_batch_sets_then_deletes_then_gets(chat: Chat) -> None:
     ],
 )
 async def test_a_value_comes_back_as_it_was_sent(chat: Chat, value: Value) -> None:
-    await chat.write({"k": value})
+    done = await chat.write({"k": value})
     view = await chat.view(Reading(state=StatePart.ALL))
 
     stored = view.values[StateKey("k")]
     assert stored is not None
     assert stored.value == value
-    assert stored.rev == 1
+    assert stored.tag == done.tag
 
 
 async def test_keys_are_literal(chat: Chat) -> None:
@@ -74,24 +81,40 @@ async def test_keys_are_literal(chat: Chat) -> None:
     assert [stored is None for stored in values.values()] == [False, True]
 
 
-async def test_each_value_has_the_revision_that_set_it(chat: Chat) -> None:
-    await chat.write({"a": b"1", "b": b"1"})
-    await chat.write({"b": b"2"})
+async def test_each_value_has_the_tag_of_the_write_that_set_it(chat: Chat) -> None:
+    first = await chat.write({"a": b"1", "b": b"1"})
+    second = await chat.write({"b": b"1"})
     values = (await chat.view()).values
 
-    assert {key: stored and stored.rev for key, stored in values.items()} == {"a": 1, "b": 2}
+    assert {key: stored and stored.tag for key, stored in values.items()} == {
+        "a": first.tag,
+        "b": second.tag,
+    }
+    assert first.tag != second.tag
+    assert all(0 < done.tag < 2**48 for done in (first, second))
 
 
 async def test_a_condition_on_a_value_is_about_that_value_alone(chat: Chat) -> None:
-    first = value_tag((await chat.write({"a": b"1"})).session, 1)
+    first = value_tag(await chat.write({"a": b"1"}))
     await chat.write({"b": b"1"})
 
     done = await chat.write({"a": b"2"}, own_key="a", conditions=matching(first))
     with pytest.raises(PreconditionFailed) as failure:
         await chat.write({"a": b"3"}, own_key="a", conditions=matching(first))
 
-    assert failure.value.etag == f'"{value_tag(done.session, 3)}"'
+    assert failure.value.etag == f'"{value_tag(done)}"'
     assert (await chat.state())["a"] == b"2"
+
+
+async def test_the_tag_of_a_value_set_anew_is_another_though_the_value_is_the_same(
+    chat: Chat,
+) -> None:
+    late = value_tag(await chat.write({"a": b"1"}))
+    await chat.write(deletes=["a"])
+    await chat.write({"a": b"1"})
+
+    with pytest.raises(PreconditionFailed):
+        await chat.write({"a": b"2"}, own_key="a", conditions=matching(late))
 
 
 async def test_a_value_is_created_once(chat: Chat) -> None:
@@ -113,15 +136,13 @@ async def test_deleting_a_value_on_the_wrong_tag_is_refused(chat: Chat) -> None:
 
 
 async def test_deleting_what_is_absent_changes_and_creates_nothing(chat: Chat) -> None:
-    nothing = await chat.write(deletes=["a"], gets=["a"])
-    assert nothing.session is None
-    assert nothing.values == {"a": None}
+    nothing = writing(deletes=["a"], gets=["a"])
+    assert await chat.tier.write_state(chat.ref, nothing, UNCONDITIONAL) is None
     assert await chat.is_absent()
 
     before = (await chat.put()).session
     done = await chat.write(deletes=["a"])
     assert (done.changed, done.deleted) == (False, 0)
-    assert done.session is not None
     assert done.session.etag == before.etag
 
 
@@ -130,7 +151,6 @@ async def test_setting_an_equal_value_is_a_change(chat: Chat) -> None:
     done = await chat.write({"a": b"1"})
 
     assert (done.changed, done.added) == (True, 0)
-    assert done.session is not None
     assert done.session.etag.rev == 2
 
 
@@ -138,7 +158,6 @@ async def test_a_session_without_state_left_is_still_there(chat: Chat) -> None:
     await chat.write({"a": b"1"})
     done = await chat.write(deletes=["a"])
 
-    assert done.session is not None
     assert done.session.state_key_count == 0
     assert await chat.state() == {}
 
@@ -212,5 +231,4 @@ async def test_batches_agree_with_a_dict(
         model = {key: value for key, value in (model | sets).items() if key not in deletes}
         got = {key: stored.value.data for key, stored in done.values.items() if stored}
         assert got == model
-        assert done.session is not None
         assert done.session.state_key_count == len(model)

@@ -7,9 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from service.codec import pack_message
-from service.model import Limits, Message, Page, Reading, SettingsChange, Window
+from service.codec import digest, pack_message
+from service.model import Limits, Message, Page, Reading, Window
 from service.store.keys import session_keys
+from service.writes import SettingsChange
 from tests.servers import Server
 from tests.store_calls import Chat, open_store, page_by_hand, ref_of
 
@@ -46,6 +47,34 @@ async def test_windows_are_right_where_messages_were_deleted_too(chat: Chat, red
     for limit, newest, after, before in product([2, 50], [True, False], range(7, 47), [12, 29, 99]):
         window = Window(limit=limit, newest=newest, after=after, before=before)
         assert await chat.page(window) == page_by_hand(messages, window), window
+
+
+async def test_of_a_window_the_newest_that_fit_are_kept(chat: Chat) -> None:
+    await chat.say(*("x" * size for size in (5, 1, 9, 2, 2, 30, 1)))
+    messages = (await chat.page(Window(limit=100))).messages
+
+    for limit, newest, after, before, most in product(
+        [0, 1, 3, 50], [True, False], [None, 2], [None, 6, 7], [0, 1, 2, 4, 13, 32, 50, 1_000]
+    ):
+        window = Window(limit=limit, newest=newest, after=after, before=before, max_bytes=most)
+        assert await chat.page(window) == page_by_hand(messages, window), window
+
+
+async def test_a_message_is_found_by_what_identifies_it(chat: Chat) -> None:
+    await chat.put(SettingsChange(max_messages=5))
+    await chat.say_once(*"abcdefg", None)
+    await chat.delete_one(6)
+    found = {
+        name: [
+            message.seq
+            for message in (await chat.page(Window(limit=50, digest=digest(name)))).messages
+        ]
+        for name in "abcdefgx"
+    }
+
+    assert {name: seqs for name, seqs in found.items() if seqs} == {"d": [4], "e": [5], "g": [7]}
+    page = await chat.page(Window(limit=50, digest=digest("e")))
+    assert (page.has_older, page.has_newer, page.first_seq, page.last_seq) == (True, True, 4, 8)
 
 
 async def test_a_session_without_messages_has_an_empty_page(chat: Chat) -> None:

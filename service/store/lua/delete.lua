@@ -1,8 +1,9 @@
 -- Removes everything of a session; the id is free at once, memory is given back in the background.
 --
--- Answers   {'ok'} | {'precondition', tag or ''}
+-- Answers   {'ok'} | what ended() answers
 
 local s = load()
-if is_refused(tag(s)) then return refusal(tag(s)) end
-redis.call('UNLINK', LOG, STATE)
+local answer = ended(s, tag(s))
+if answer then return answer end
+redis.call('UNLINK', LOG, STATE, EXPIRIES)
 return {'ok'}

@@ -1,10 +1,15 @@
--- What every mutation knows: conditions, settings, creation. Stands after session.lua.
+-- What every mutation knows: leases, conditions, repetitions, settings, creation. Stands after
+-- session.lua. KEYS[4] is the session's lease, if the call carries a token of one.
 --
--- ARGV[1..9] are common to all mutations. Conditions are '' (none), '*', or tags with a space
+-- ARGV[1..12] are common to all mutations. Conditions are '' (none), '*', or tags with a space
 -- on both sides of each; settings are '' (keep) or the new value.
 
 local GEN, IF_MATCH, IF_NONE_MATCH, DEFAULT_TTL, DEFAULT_MAX_MESSAGES = unpack(ARGV, 1, 5)
 local TTL, MAX_MESSAGES, TOUCH, MAX_AGE = unpack(ARGV, 6, 9)
+local LEASE, CALL_KEY, FINGERPRINT = unpack(ARGV, 10, 12)
+
+local MOST_CALLS = 16
+local REMEMBERED_MS = 86400000
 
 local function is_listed(tags, current)
   if not current then return false end
@@ -17,19 +22,64 @@ local function is_refused(current)
   return IF_NONE_MATCH ~= '' and is_listed(IF_NONE_MATCH, current)
 end
 
-local function refusal(current)
-  return {'precondition', current or ''}
+-- The keyed calls that the session remembers, oldest first: key, fingerprint, time, rev, outcome ...
+local function known_calls()
+  local calls = redis.call('LINDEX', LOG, CALLS_AT)
+  return calls ~= '' and cmsgpack.unpack(calls) or {}
+end
+
+-- The first run of this call, nil if there was none or it is too long ago.
+local function recall(s)
+  if CALL_KEY == '' or not s then return nil end
+  for _, call in ipairs(known_calls()) do
+    if call[1] == CALL_KEY and call[3] > NOW - REMEMBERED_MS then return call end
+  end
+end
+
+-- Has commit() keep how this call ended.
+local function remember(s, ...)
+  if CALL_KEY == '' then return end
+  local calls = known_calls()
+  calls[#calls + 1] = {CALL_KEY, FINGERPRINT, NOW, s.rev, ...}
+  if #calls > MOST_CALLS then table.remove(calls, 1) end
+  s.calls = cmsgpack.pack(calls)
+end
+
+-- The same answer as to the first run of this call.
+local function repeated(s, call)
+  if call[2] ~= FINGERPRINT then return {'reused'} end
+  if call[5] ~= 'ok' then return {call[5], call[6], 1} end
+  return reply(s, call[4], unpack(call, 6))
+end
+
+-- A refusal, which a keyed call remembers where there is a session; else nothing is written.
+local function refuse(s, outcome, detail)
+  if s and CALL_KEY ~= '' then
+    remember(s, outcome, detail)
+    set_expiry(s)
+    redis.call('LSET', LOG, CALLS_AT, s.calls)
+  end
+  return {outcome, detail, 0}
+end
+
+-- The answer that ends a call before it begins, nil if it may go on. `current` is the tag of what
+-- the conditions mean.
+local function ended(s, current)
+  local call = recall(s)
+  if call then return repeated(s, call) end
+  if LEASE ~= '' and redis.call('GET', KEYS[4]) ~= LEASE then return {'wrong_lease'} end
+  if is_refused(current) then return refuse(s, 'precondition', current or '') end
 end
 
 -- A new session at revision 1. Its first write is one that a full Redis refuses. State that lost
 -- its log (to an eviction policy) belongs to another session, and must not come back in this one.
 local function create()
-  redis.call('RPUSH', LOG, '', '')
-  redis.call('UNLINK', STATE)
+  redis.call('RPUSH', LOG, '', '', '')
+  redis.call('UNLINK', STATE, EXPIRIES)
   return {gen = GEN, rev = 1, created_at = NOW, updated_at = NOW, renewed_at = NOW,
     ttl = tonumber(DEFAULT_TTL), touch = 'write', max_age = 0,
     max_messages = tonumber(DEFAULT_MAX_MESSAGES), last_seq = 0, largest = 0, dedupe = '',
-    has_changed = true}
+    expiring = 0, has_changed = true}
 end
 
 -- True if the call names a setting, which is a change even when the value is the same.
@@ -52,11 +102,15 @@ local function advance(s)
   s.updated_at = math.max(NOW, s.updated_at)
 end
 
--- Keeps the newest max_messages. The head is taken off and put back, so that no message is read.
-local function trim(s)
-  local excess = message_count() - s.max_messages
-  if excess <= 0 then return end
+-- Takes the oldest n messages off. The head goes with them and is put back: no message is read.
+local function drop_oldest(n)
+  if n <= 0 then return end
   local head = redis.call('LRANGE', LOG, 0, HEAD - 1)
-  redis.call('LTRIM', LOG, HEAD + excess, -1)
-  redis.call('LPUSH', LOG, head[2], head[1])
+  redis.call('LTRIM', LOG, HEAD + n, -1)
+  redis.call('LPUSH', LOG, head[3], head[2], head[1])
+end
+
+-- Keeps the newest max_messages.
+local function trim(s)
+  drop_oldest(message_count() - s.max_messages)
 end

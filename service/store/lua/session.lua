@@ -1,19 +1,23 @@
 -- What every script knows of a session; the text of this file stands before the text of each.
 --
--- KEYS[1]  LOG    a LIST: header, dedupe ring, then the messages, oldest first
--- KEYS[2]  STATE  a HASH: state key -> revision (6 bytes) .. what codec.py packed
+-- KEYS[1]  LOG       a LIST: header, dedupe ring, keyed calls, then the messages, oldest first
+-- KEYS[2]  STATE     a HASH: state key -> tag (6 bytes) .. what codec.py packed
+-- KEYS[3]  EXPIRIES  a ZSET: state key -> the ms at which it expires, of those that do so alone
 --
 -- The header is a MessagePack array, in the order of pack(). A message is
 -- seq (6 bytes) .. at in ms (6 bytes) .. its JSON text, integers big-endian.
 -- The dedupe ring is 8 bytes a seq, aligned so that its end belongs to last_seq.
+-- A state key that has expired is not there, whether it was purged or not.
 --
 -- Growing scripts begin with a command that a full Redis refuses, so nothing is half applied;
 -- shrinking and touching ones begin with one that it takes, after which all others pass.
 
-local LOG, STATE = KEYS[1], KEYS[2]
-local HEAD = 2      -- elements of LOG before the first message
-local VERSION = 1   -- of the header
+local LOG, STATE, EXPIRIES = KEYS[1], KEYS[2], KEYS[3]
+local RING_AT, CALLS_AT = 1, 2
+local HEAD = 3      -- elements of LOG before the first message
+local VERSION = 2   -- of the header
 local SLICE = 2000  -- Lua's unpack() fails beyond about 4,000 values
+local SLICE_BYTES = 1048576
 
 local LONGEST_SCRIPT_MS = 1000
 
@@ -26,10 +30,10 @@ local NOW = clock_ms()
 
 local function pack(s)
   return cmsgpack.pack({VERSION, s.gen, s.rev, s.created_at, s.updated_at, s.renewed_at,
-    s.ttl, s.touch, s.max_age, s.max_messages, s.last_seq, s.largest, s.dedupe})
+    s.ttl, s.touch, s.max_age, s.max_messages, s.last_seq, s.largest, s.dedupe, s.expiring})
 end
 
--- The session, or nil. 0 stands for "never" in ttl and max_age.
+-- The session, or nil. 0 stands for "never" in ttl and max_age, for "none" in expiring.
 local function load()
   local header = redis.call('LINDEX', LOG, 0)
   if not header then return nil end
@@ -38,29 +42,72 @@ local function load()
   assert(h[1] == VERSION, 'a session of another release')
   return {gen = h[2], rev = h[3], created_at = h[4], updated_at = h[5], renewed_at = h[6],
     ttl = h[7], touch = h[8], max_age = h[9], max_messages = h[10], last_seq = h[11],
-    largest = h[12], dedupe = h[13]}
+    largest = h[12], dedupe = h[13], expiring = h[14]}
 end
 
 local function tag(s)
   return s and s.gen .. '-' .. string.format('%.0f', s.rev)
 end
 
--- f(first, last) for consecutive ranges of at most SLICE out of 1..n.
-local function in_slices(n, f)
-  for first = 1, n, SLICE do f(first, math.min(first + SLICE - 1, n)) end
+-- f(from, to) for consecutive ranges of values[first..last], in whole steps, none too long.
+local function in_slices(values, first, last, step, f)
+  local from, bytes = first, 0
+  for i = first, last, step do
+    local to = i + step - 1
+    bytes = bytes + #values[to]
+    if to >= last or to - from + 1 >= SLICE or bytes >= SLICE_BYTES then
+      f(from, to)
+      from, bytes = to + 1, 0
+    end
+  end
 end
 
 local function message_count()
   return redis.call('LLEN', LOG) - HEAD
 end
 
+local function expired_key_count(s)
+  return s.expiring == 1 and redis.call('ZCOUNT', EXPIRIES, '-inf', NOW) or 0
+end
+
+local function state_key_count(s)
+  return redis.call('HLEN', STATE) - expired_key_count(s)
+end
+
+local function has_expired(s, key)
+  local ends = s.expiring == 1 and redis.call('ZSCORE', EXPIRIES, key)
+  return ends and tonumber(ends) <= NOW
+end
+
+-- Key and expiry, key and expiry ... of those keys ARGV[from], ARGV[from + step] ... that have one.
+local function expiries_among(s, from, to, step)
+  local expiries = {}
+  for i = from, s and s.expiring == 1 and to or 0, step do
+    local ends = redis.call('ZSCORE', EXPIRIES, ARGV[i])
+    if ends then
+      expiries[#expiries + 1] = ARGV[i]
+      expiries[#expiries + 1] = tonumber(ends)
+    end
+  end
+  return expiries
+end
+
 local function seq_of(element)
   return (struct.unpack('>I6', element))
 end
 
+-- The seq of the message at an index of LOG, false if there is none.
+local function seq_at(index)
+  local element = redis.call('LINDEX', LOG, index)
+  return element and seq_of(element)
+end
+
 local function oldest_seq()
-  local oldest = redis.call('LINDEX', LOG, HEAD)
-  return oldest and seq_of(oldest)
+  return seq_at(HEAD)
+end
+
+local function newest_seq()
+  return message_count() > 0 and seq_at(-1)
 end
 
 local function expires_at(s)
@@ -69,28 +116,42 @@ local function expires_at(s)
   return math.min(sliding, capped)
 end
 
--- Both keys end together. An expiry in the past would delete them here, and Redis 6.2 goes by the
+-- All keys end together. An expiry in the past would delete them here, and Redis 6.2 goes by the
 -- clock of the moment: what ends soon is measured against it, not against the script's start.
 local function set_expiry(s)
   local ends = expires_at(s)
   if ends <= NOW + LONGEST_SCRIPT_MS then ends = math.max(ends, clock_ms() + 2) end
-  for _, key in ipairs(KEYS) do
+  for i = 1, s.expiring == 1 and 3 or 2 do
     if ends == math.huge then
-      redis.call('PERSIST', key)
+      redis.call('PERSIST', KEYS[i])
     else
-      redis.call('PEXPIREAT', key, ends)
+      redis.call('PEXPIREAT', KEYS[i], ends)
     end
   end
 end
 
--- The last step of every mutation. Expiry first: a full Redis takes it, and then the header.
+-- Removes state keys that have expired, a slice a script: who is left does not count either.
+local function purge(s)
+  if s.expiring == 0 then return end
+  local gone = redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', NOW, 'LIMIT', 0, SLICE)
+  if #gone > 0 then
+    redis.call('HDEL', STATE, unpack(gone))
+    redis.call('ZREM', EXPIRIES, unpack(gone))
+  end
+  s.expiring = redis.call('EXISTS', EXPIRIES)
+end
+
+-- The last step of every mutation. Expiry first: a full Redis takes it, and then the rest.
 local function commit(s)
   set_expiry(s)
+  purge(s)
+  if s.calls then redis.call('LSET', LOG, CALLS_AT, s.calls) end
   redis.call('LSET', LOG, 0, pack(s))
 end
 
--- What every answer tells of the session: time, header, messages, state keys, has it changed.
-local function reply(outcome, s, ...)
+-- What every answer tells of the session: time, header, messages, state keys, has it changed, and
+-- the revision of the call that this one repeats (0 = it is the first).
+local function reply(s, replayed_rev, ...)
   local changed = s.has_changed and 1 or 0
-  return {outcome, NOW, pack(s), message_count(), redis.call('HLEN', STATE), changed, ...}
+  return {'ok', NOW, pack(s), message_count(), state_key_count(s), changed, replayed_rev, ...}
 end

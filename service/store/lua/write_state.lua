@@ -1,77 +1,152 @@
 -- Sets, deletes, then gets state values.
 --
--- ARGV[10]   the state key whose own tag the conditions mean ('' = the session's tag)
--- ARGV[11]   most bytes of values to answer with
--- ARGV[12]   how many sets, ARGV[13] deletes, ARGV[14] gets; then in this order:
---            key and packed value of each set, key of each delete, key of each get
--- Answers    {'ok', time, header, messages, state keys, changed, new keys, deleted keys,
---             {value or false ...}}
---            {'absent'} (nothing there, nothing to set) | {'precondition', tag or ''} | {'too_large'}
+-- ARGV[13]   the state key whose own tag the conditions mean ('' = the session's tag)
+-- ARGV[14]   most bytes of values to answer with
+-- ARGV[15]   ms until the keys that are set expire by themselves ('' = never)
+-- ARGV[16..19]  how many sets, merges, deletes, gets; then in this order:
+--            key and packed value of each set, the same of each merge (which was made of the value
+--            that has a certain tag), that tag of each merge (6 bytes, '' = made of nothing),
+--            key of each delete, key of each get
+-- Answers    reply() .. {new keys, deleted keys, {value or false ...}, {key, its expiry, ...}}
+--            {'moved', time, {value or false of each merge ...}, {key, its expiry, ...}}
+--            (a tag is not what it should be)
+--            {'absent'} (nothing there, nothing to set) | {'too_large', 'bytes'}
+--            | what ended() answers
 
-local OWN_KEY, MOST_BYTES = ARGV[10], tonumber(ARGV[11])
-local SETS, DELETES, GETS = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
-local FIRST_SET = 15
-local FIRST_DELETE = FIRST_SET + 2 * SETS
+local OWN_KEY, MOST_BYTES, KEY_TTL = ARGV[13], tonumber(ARGV[14]), tonumber(ARGV[15])
+local SETS, MERGES = tonumber(ARGV[16]), tonumber(ARGV[17])
+local DELETES, GETS = tonumber(ARGV[18]), tonumber(ARGV[19])
+local TAG_BYTES = 6
+local FIRST_SET = 20
+local FIRST_MERGE = FIRST_SET + 2 * SETS
+local FIRST_TAG = FIRST_MERGE + 2 * MERGES
+local FIRST_DELETE = FIRST_TAG + MERGES
 local FIRST_GET = FIRST_DELETE + DELETES
 
-local function value_tag(s, key)
-  local value = s and redis.call('HGET', STATE, key)
+local s = load()
+local dead_keys = s and expired_key_count(s) or 0
+
+-- Whether a key is there only because nobody has purged it.
+local function is_dead(key)
+  return dead_keys > 0 and has_expired(s, key)
+end
+
+local function value_tag(key)
+  local value = s and not is_dead(key) and redis.call('HGET', STATE, key)
   return value and s.gen .. '-' .. string.format('%.0f', struct.unpack('>I6', value))
 end
 
--- Bytes of the values that the gets will find, told before anything is written.
-local function answer_bytes()
-  local size, total = {}, 0
-  for i = FIRST_SET, FIRST_DELETE - 1, 2 do size[ARGV[i]] = #ARGV[i + 1] end
+-- What the merges have to be made of; whether they were made of something else; and its bytes.
+local function merged_values()
+  local values, has_moved, bytes = {}, false, 0
+  for i = 1, MERGES do
+    local key, tag = ARGV[FIRST_MERGE + 2 * i - 2], ARGV[FIRST_TAG + i - 1]
+    local value = s and not is_dead(key) and redis.call('HGET', STATE, key) or false
+    values[i], bytes = value, bytes + #(value or '')
+    has_moved = has_moved or string.sub(value or '', 1, TAG_BYTES) ~= tag
+    if bytes > MOST_BYTES then break end
+  end
+  return values, has_moved, bytes
+end
+
+-- Bytes of each value that the call itself brings or takes.
+local function changed_sizes()
+  local size = {}
+  for i = FIRST_SET, FIRST_TAG - 1, 2 do size[ARGV[i]] = #ARGV[i + 1] end
   for i = FIRST_DELETE, FIRST_GET - 1 do size[ARGV[i]] = 0 end
+  return size
+end
+
+-- Bytes of the values that the gets will find, told before anything is written.
+local function answer_bytes(size)
+  local total = 0
   for i = FIRST_GET, #ARGV do
     total = total + (size[ARGV[i]] or redis.call('HSTRLEN', STATE, ARGV[i]))
   end
   return total
 end
 
-local function set_values(rev)
-  local prefix, added = struct.pack('>I6', rev), 0
-  for i = FIRST_SET + 1, FIRST_DELETE - 1, 2 do ARGV[i] = prefix .. ARGV[i] end
-  in_slices(2 * SETS, function(from, to)
-    added = added + redis.call('HSET', STATE, unpack(ARGV, FIRST_SET + from - 1, FIRST_SET + to - 1))
+-- How many of the keys ARGV[from], ARGV[from + step] ... to are dead.
+local function dead_among(from, to, step)
+  local dead = 0
+  for i = from, dead_keys > 0 and to or 0, step do dead = dead + (is_dead(ARGV[i]) and 1 or 0) end
+  return dead
+end
+
+-- Gives the keys that are set an expiry of their own, or takes it; a merge keeps what there was.
+local function set_expiries()
+  local keys, ends = {}, {}
+  for i = FIRST_SET, FIRST_MERGE - 1, 2 do
+    keys[#keys + 1] = ARGV[i]
+    if KEY_TTL then
+      ends[#ends + 1] = NOW + KEY_TTL
+      ends[#ends + 1] = ARGV[i]
+    end
+  end
+  for i = FIRST_MERGE, dead_keys > 0 and FIRST_TAG - 1 or 0, 2 do
+    if is_dead(ARGV[i]) then keys[#keys + 1] = ARGV[i] end
+  end
+  if s.expiring == 1 then
+    in_slices(keys, 1, #keys, 1, function(from, to)
+      redis.call('ZREM', EXPIRIES, unpack(keys, from, to))
+    end)
+  end
+  in_slices(ends, 1, #ends, 2, function(from, to)
+    redis.call('ZADD', EXPIRIES, unpack(ends, from, to))
+    s.expiring = 1
   end)
+end
+
+local function set_values()
+  local added = dead_among(FIRST_SET, FIRST_TAG - 1, 2)
+  in_slices(ARGV, FIRST_SET, FIRST_TAG - 1, 2, function(from, to)
+    added = added + redis.call('HSET', STATE, unpack(ARGV, from, to))
+  end)
+  set_expiries()
   return added
 end
 
 local function delete_values()
-  local deleted = 0
-  in_slices(DELETES, function(from, to)
-    deleted = deleted
-      + redis.call('HDEL', STATE, unpack(ARGV, FIRST_DELETE + from - 1, FIRST_DELETE + to - 1))
+  local deleted = -dead_among(FIRST_DELETE, FIRST_GET - 1, 1)
+  in_slices(ARGV, FIRST_DELETE, FIRST_GET - 1, 1, function(from, to)
+    deleted = deleted + redis.call('HDEL', STATE, unpack(ARGV, from, to))
+    if s.expiring == 1 then redis.call('ZREM', EXPIRIES, unpack(ARGV, from, to)) end
   end)
   return deleted
 end
 
 local function get_values()
   local values = {}
-  in_slices(GETS, function(from, to)
-    local got = redis.call('HMGET', STATE, unpack(ARGV, FIRST_GET + from - 1, FIRST_GET + to - 1))
+  in_slices(ARGV, FIRST_GET, #ARGV, 1, function(from, to)
+    local got = redis.call('HMGET', STATE, unpack(ARGV, from, to))
     for _, value in ipairs(got) do values[#values + 1] = value end
   end)
-  return values
+  return values, expiries_among(s, FIRST_GET, #ARGV, 1)
 end
 
-local s = load()
 local current = tag(s)
-if OWN_KEY ~= '' then current = value_tag(s, OWN_KEY) end
-if is_refused(current) then return refusal(current) end
-if not s and SETS == 0 then return {'absent'} end
-if GETS > 0 and answer_bytes() > MOST_BYTES then return {'too_large'} end
+if OWN_KEY ~= '' then current = value_tag(OWN_KEY) end
+local answer = ended(s, current)
+if answer then
+  if answer[1] ~= 'ok' then return answer end
+  if answer_bytes({}) > MOST_BYTES then return {'too_large', 'bytes', 1} end
+  answer[#answer + 1], answer[#answer + 2] = get_values()
+  return answer
+end
+local values, has_moved, bytes = merged_values()
+if bytes > MOST_BYTES then return refuse(s, 'too_large', 'bytes') end
+if has_moved then
+  return {'moved', NOW, values, expiries_among(s, FIRST_MERGE, FIRST_TAG - 1, 2)}
+end
+if not s and SETS + MERGES == 0 then return {'absent'} end
+if GETS > 0 and answer_bytes(changed_sizes()) > MOST_BYTES then return refuse(s, 'too_large', 'bytes') end
 
 local created = not s
 s = s or create()
-local rev = created and 1 or s.rev + 1
-local added = SETS > 0 and set_values(rev) or 0
-local deleted = delete_values()
+local added, deleted = set_values(), delete_values()
 local changed = change_settings(s)
-if (changed or SETS > 0 or deleted > 0) and not created then advance(s) end
+if (changed or SETS + MERGES > 0 or deleted > 0) and not created then advance(s) end
 renew(s)
-trim(s)
+remember(s, 'ok', added, deleted)
 commit(s)
-return reply('ok', s, added, deleted, get_values())
+return reply(s, 0, added, deleted, get_values())
