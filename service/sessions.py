@@ -8,34 +8,49 @@ The clock is read before Redis is asked: an entry is rather too old than outlivi
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from service.clock import Clock
-from service.errors import Unavailable
+from service.errors import PreconditionFailed, TooLarge, Unavailable, Unprocessable
 from service.hot import Entry, Fill, HotTier
+from service.merging import merged_values
 from service.model import (
-    Append,
-    Appended,
     Conditions,
-    Configured,
+    Freshness,
+    Limits,
     Reading,
     Session,
     SessionRef,
-    SettingsChange,
-    StateWrite,
+    StateKey,
+    StatePart,
+    StoredValue,
     View,
-    Written,
 )
 from service.store import RedisStore
+from service.turns import Turns
+from service.writes import (
+    Append,
+    Appended,
+    Configured,
+    Done,
+    Moved,
+    Removal,
+    Removed,
+    SettingsChange,
+    StateDeleted,
+    StateWrite,
+    Written,
+)
 
+MERGE_TRIES = 16
+ANY_FRESHNESS = Freshness()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Freshness:
-    """What a reader accepts (RFC 9111, 5.2.1; RFC 5861, 4)."""
-
-    no_cache: bool = False
-    stale_if_error_seconds: float | None = None
+D = TypeVar("D", bound=Done)
+Follow = Callable[[Entry, D, float], Entry]
+"""What a write makes of an entry; the last is the moment before Redis was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +64,17 @@ class _Flight:
 class Sessions:
     """Sessions of all namespaces. Every method may raise Unavailable or StoreFull."""
 
-    def __init__(self, store: RedisStore, hot: HotTier, clock: Clock) -> None:
+    def __init__(self, store: RedisStore, hot: HotTier, clock: Clock, limits: Limits) -> None:
         """Join the tiers."""
         self._store = store
         self._hot = hot
         self._clock = clock
+        self._limits = limits
         self._flights: dict[tuple[SessionRef, Reading], _Flight] = {}
+        self._merging = Turns()
 
     async def read(
-        self, ref: SessionRef, reading: Reading, freshness: Freshness = Freshness()
+        self, ref: SessionRef, reading: Reading, freshness: Freshness = ANY_FRESHNESS
     ) -> View | None:
         """Read a session; None if Redis says that there is none."""
         if freshness.no_cache:
@@ -74,16 +91,8 @@ class Sessions:
         self, ref: SessionRef, change: SettingsChange, conditions: Conditions, *, may_create: bool
     ) -> Configured | None:
         """Create a session or change its settings; None if it is absent and may not be made."""
-        now = self._clock.monotonic()
-        with self._hot.watch(ref) as fill:
-            done = await self._store.configure(ref, change, conditions, may_create=may_create)
-            if done is None:
-                self._hot.deleted(ref)
-            elif done.changed:
-                self._follow(ref, done.session, fill, _renewal(done.session, done.now_ms, now))
-            else:
-                self._confirm(ref, done.session, done.now_ms, now)
-        return done
+        call = self._store.configure(ref, change, conditions, may_create=may_create)
+        return await self._write(ref, call, _renewed)
 
     async def delete(self, ref: SessionRef, conditions: Conditions) -> None:
         """Remove a session with everything that belongs to it."""
@@ -92,33 +101,120 @@ class Sessions:
 
     async def append(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended:
         """Append messages; creates the session."""
-        now = self._clock.monotonic()
-        with self._hot.watch(ref) as fill:
-            done = await self._store.append(ref, append, conditions)
-            if done.changed:
-                self._follow(ref, done.session, fill, lambda e: e.appended(append, done, now))
-            else:
-                self._confirm(ref, done.session, done.now_ms, now)
+        call = self._store.append(ref, append, conditions)
+        done = await self._write(ref, call, lambda e, done, now: e.appended(append, done, now))
+        assert done is not None  # an append creates the session
         return done
+
+    async def replace(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended:
+        """Put messages in the place of all that are there; creates the session."""
+        call = self._store.append(ref, append, conditions, replaces=True)
+        done = await self._write(ref, call, lambda e, done, now: e.replaced(append, done, now))
+        assert done is not None  # the same
+        return done
+
+    async def remove(
+        self, ref: SessionRef, removal: Removal, conditions: Conditions
+    ) -> Removed | None:
+        """Remove messages; None if there is no session."""
+        call = self._store.remove(ref, removal, conditions)
+        return await self._write(ref, call, lambda e, done, now: e.removed(done, now))
 
     async def write_state(
         self, ref: SessionRef, write: StateWrite, conditions: Conditions
-    ) -> Written:
-        """Set, delete, then get state values; creates the session if there is one to set."""
-        now = self._clock.monotonic()
-        with self._hot.watch(ref) as fill:
-            done = await self._store.write_state(ref, write, conditions)
-            if done.session is None:
-                self._hot.deleted(ref)
-            elif done.changed:
-                self._follow(ref, done.session, fill, lambda e: e.state_written(write, done, now))
-            else:
-                self._confirm(ref, done.session, done.now_ms, now)
+    ) -> Written | None:
+        """Set, merge, delete, then get state values; None if there is no session and none is made.
+
+        Raises Unprocessable for a value that cannot be merged into.
+        """
+        if not write.merges:
+            return await self._write_merged(ref, write, conditions, {})
+        # Who merges into a value that another merges into would have to do it again.
+        async with self._merging.of(ref):
+            return await self._merge(ref, write, conditions)
+
+    async def delete_state(
+        self, ref: SessionRef, prefix: str, conditions: Conditions
+    ) -> StateDeleted | None:
+        """Delete all state keys with a prefix; None if there is no session."""
+        call = self._store.delete_state(ref, prefix, conditions)
+        return await self._write(ref, call, lambda e, done, now: e.state_deleted(prefix, done, now))
+
+    async def copy(
+        self, source: SessionRef, target: SessionRef, conditions: Conditions
+    ) -> Done | None:
+        """Make `target` of all that `source` holds; None if there is no source.
+
+        Conditions mean the source. Raises Conflict if the target exists.
+        """
+        snapshot = await self._store.snapshot(source)
+        if snapshot is None:
+            return None
+        etag = snapshot.session.etag
+        if not (conditions.has_match(etag) and conditions.has_no_match(etag)):
+            words = "The condition does not hold for what is to be copied."
+            raise PreconditionFailed(words, etag=str(etag))
+        done = await self._store.create(target, snapshot)
+        self._hot.deleted(target)  # what a read is bringing may be from before
         return done
 
-    def _confirm(self, ref: SessionRef, session: Session, redis_now_ms: int, now: float) -> None:
-        """Take over what a write that changed nothing has renewed."""
-        self._hot.confirmed(ref, session.etag, _renewal(session, redis_now_ms, now))
+    async def _merge(
+        self, ref: SessionRef, write: StateWrite, conditions: Conditions
+    ) -> Written | None:
+        """Merge into what memory holds, and again into what Redis says that there is instead."""
+        merged = await self._guessed(ref, write)
+        for _ in range(MERGE_TRIES):
+            try:
+                return await self._write_merged(ref, write, conditions, merged)
+            except Moved as moved:
+                merged = await merged_values(write.merges, moved.values, self._limits)
+        raise Unavailable("Others change these values faster than they can be merged: try again.")
+
+    async def _guessed(self, ref: SessionRef, write: StateWrite) -> dict[StateKey, StoredValue]:
+        """Merge into what memory holds; it may be old, so it can make a call cheap, not fail."""
+        bases = self._held_values(ref, tuple(write.merges))
+        try:
+            return await merged_values(write.merges, bases, self._limits)
+        except (Unprocessable, TooLarge):
+            return await merged_values(write.merges, {}, self._limits)
+
+    async def _write_merged(
+        self,
+        ref: SessionRef,
+        write: StateWrite,
+        conditions: Conditions,
+        merged: Mapping[StateKey, StoredValue],
+    ) -> Written | None:
+        call = self._store.write_state(ref, write, conditions, merged)
+        return await self._write(
+            ref, call, lambda e, done, now: e.state_written(write, merged, done, now)
+        )
+
+    def _held_values(
+        self, ref: SessionRef, keys: tuple[StateKey, ...]
+    ) -> Mapping[StateKey, StoredValue | None]:
+        """Return what memory holds of some values: a guess, which Redis checks."""
+        held = self._hot.get(ref)
+        reading = Reading(state=StatePart.SOME, keys=keys)
+        view = held.view(reading, self._clock.monotonic()) if held else None
+        return view.values if view else {}
+
+    async def _write(
+        self, ref: SessionRef, call: Awaitable[D | None], follow: Follow[D]
+    ) -> D | None:
+        """Write to Redis, then to memory; None if there is no session and none was made."""
+        now = self._clock.monotonic()
+        with self._hot.watch(ref) as fill:
+            done = await call
+            if done is None:
+                self._hot.deleted(ref)
+            elif done.changed:
+                self._follow(ref, done.session, fill, lambda entry: follow(entry, done, now))
+            else:
+                # What a write that changed nothing has renewed.
+                renewal = partial(_renewed, done=done, now=now)
+                self._hot.confirmed(ref, done.session.etag, renewal)
+        return done
 
     def _follow(
         self, ref: SessionRef, session: Session, fill: Fill, change: Callable[[Entry], Entry]
@@ -133,7 +229,8 @@ class Sessions:
 
     async def _read_through(self, ref: SessionRef, reading: Reading) -> View | None:
         held = self._hot.get(ref)
-        answer = held.view(reading, self._clock.monotonic()) if held else None
+        # As it was when Redis last spoke of it: which keys have expired since is for its clock.
+        answer = held.view(reading, held.verified_at) if held else None
         if held is None or answer is None:
             self._hot.count(is_hit=False)
             return await self._shared_fetch(ref, reading)
@@ -142,7 +239,8 @@ class Sessions:
         self._hot.count(is_hit=view is not None and view.is_same)
         if view is None or not view.is_same:
             return view
-        return replace(answer, session=view.session, now_ms=view.now_ms)
+        answer = replace(answer, session=view.session, now_ms=view.now_ms)
+        return answer.without_expired(reading.state)
 
     async def _shared_fetch(self, ref: SessionRef, reading: Reading) -> View | None:
         """Fetch, or wait for an equal fetch, unless a write came in after that one began.
@@ -197,5 +295,5 @@ class Sessions:
         return None if view is None else replace(view, age_seconds=age)
 
 
-def _renewal(session: Session, redis_now_ms: int, now: float) -> Callable[[Entry], Entry]:
-    return lambda entry: entry.verified(session, redis_now_ms, now)
+def _renewed(entry: Entry, done: Done, now: float) -> Entry:
+    return entry.verified(done.session, done.now_ms, now)

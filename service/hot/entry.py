@@ -6,24 +6,29 @@ An entry answers a reading completely or not at all; it never says "absent" with
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from service.codec import add_revision, pack_message, pack_value, unpack_message, unpack_value
+from service.codec import (
+    NUMBER_BYTES,
+    pack_message,
+    pack_number,
+    pack_value,
+    unpack_message,
+    unpack_number,
+    unpack_value,
+)
 from service.hot.packed_log import PackedLog
 from service.hot.packed_map import MOST_BYTES, PackedMap
 from service.model import (
-    Append,
-    Appended,
     Message,
     Page,
     Reading,
     Session,
     StateKey,
     StatePart,
-    StateWrite,
     StoredValue,
     View,
     Window,
-    Written,
 )
+from service.writes import Append, Appended, Removed, StateDeleted, StateWrite, Written
 
 OVERHEAD_BYTES = 1_100
 """Objects of an entry beside its payload; tests compare it with the RSS of many."""
@@ -77,9 +82,9 @@ class Entry:
             session=self.session,
             now_ms=int(self.redis_ms(now)),
             page=page,
-            names=tuple(values) if reading.state is StatePart.NAMES else (),
+            names=_names(values) if reading.state is StatePart.NAMES else {},
             values={} if reading.state is StatePart.NAMES else values,
-        )
+        ).without_expired(reading.state)
 
     def verified(self, session: Session, redis_now_ms: int, now: float) -> "Entry":
         """Return the same content under what Redis says of the session now."""
@@ -101,7 +106,10 @@ class Entry:
         if reading.state not in {StatePart.ALL, StatePart.SOME}:
             return entry
         base = PackedMap(is_complete=True) if reading.state is StatePart.ALL else entry.state
-        known = {key.encode(): _stored(value) for key, value in view.values.items()}
+        known = {
+            key.encode(): None if value is None else _packed(value)
+            for key, value in view.values.items()
+        }
         return replace(entry, state=_bounded(base.updated(known)))
 
     def appended(self, append: Append, appended: Appended, now: float) -> "Entry":
@@ -119,22 +127,45 @@ class Entry:
             log=log,
             state=self.state,
             first_seq=appended.first_seq_held,
-            last_seq=appended.last_seq,
+            last_seq=appended.last_seq_held,
         )
 
-    def state_written(self, write: StateWrite, written: Written, now: float) -> "Entry":
+    def replaced(self, append: Append, appended: Appended, now: float) -> "Entry":
+        """Return this entry after other messages were put in the place of all."""
+        return replace(self, log=PackedLog()).appended(append, appended, now)
+
+    def removed(self, removed: Removed, now: float) -> "Entry":
+        """Return this entry after messages were removed: which are left is read anew."""
+        fresh = replace(Entry.of(removed.session, removed.now_ms, now), state=self.state)
+        return replace(fresh, first_seq=removed.first_seq, last_seq=removed.last_seq)
+
+    def state_written(
+        self,
+        write: StateWrite,
+        merged: Mapping[StateKey, StoredValue],
+        written: Written,
+        now: float,
+    ) -> "Entry":
         """Return this entry after a state write that Redis acknowledged."""
-        if written.session is None:
-            return self
-        rev = written.session.etag.rev
+        ends = None if write.key_ttl_ms is None else written.now_ms + write.key_ttl_ms
         changes: dict[bytes, bytes | None] = {
-            key.encode(): add_revision(rev, pack_value(value)) for key, value in write.sets.items()
+            key.encode(): _packed(StoredValue(value, written.tag, ends))
+            for key, value in write.sets.items()
         }
+        for key, stored in merged.items():
+            changes[key.encode()] = _packed(replace(stored, tag=written.tag))
         changes |= dict.fromkeys((key.encode() for key in write.deletes), None)
         fresh = self.verified(written.session, written.now_ms, now)
         return replace(fresh, state=_bounded(self.state.updated(changes)))
 
+    def state_deleted(self, prefix: str, deleted: StateDeleted, now: float) -> "Entry":
+        """Return this entry after all state keys with a prefix were deleted."""
+        fresh = self.verified(deleted.session, deleted.now_ms, now)
+        return replace(fresh, state=self.state.without(prefix.encode()))
+
     def _page(self, window: Window) -> Page | None:
+        if window.digest:
+            return None  # which message a digest means is known to Redis alone
         is_open = window.after is window.before is window.since_ms is None
         total = self.session.message_count
         wanted = min(window.limit, total) if is_open and window.newest else total
@@ -147,6 +178,8 @@ class Entry:
             start = max(start, end - window.limit)
         else:
             end = min(end, start + window.limit)
+        if window.max_bytes is not None:
+            start = _within_bytes(held, start, end, window.max_bytes)
         if not reaches_bound or (total and self.last_seq is None):
             return None
         messages = tuple(held[start:end])
@@ -167,7 +200,7 @@ class Entry:
         if known is None:
             return None
         return {
-            StateKey(key.decode()): None if value is None else unpack_value(value)
+            StateKey(key.decode()): None if value is None else _unpacked(value)
             for key, value in known.items()
         }
 
@@ -188,8 +221,27 @@ def _end_within(window: Window, held: list[Message]) -> int:
     return sum(message.seq < window.before for message in held)
 
 
-def _stored(value: StoredValue | None) -> bytes | None:
-    return None if value is None else add_revision(value.rev, pack_value(value.value))
+def _within_bytes(held: list[Message], start: int, end: int, most_bytes: int) -> int:
+    """Return from where on messages up to `end` fit into so many bytes."""
+    size = 0
+    for index in range(end - 1, start - 1, -1):
+        size += len(held[index].data)
+        if size > most_bytes:
+            return index + 1
+    return start
+
+
+def _packed(stored: StoredValue) -> bytes:
+    """Return a value as Redis holds it, behind its expiry (0 = none)."""
+    return pack_number(stored.expires_at_ms or 0) + pack_value(stored.value, stored.tag)
+
+
+def _unpacked(data: bytes) -> StoredValue:
+    return unpack_value(data[NUMBER_BYTES:], unpack_number(data) or None)
+
+
+def _names(values: Mapping[StateKey, StoredValue | None]) -> dict[StateKey, int | None]:
+    return {key: stored.expires_at_ms for key, stored in values.items() if stored}
 
 
 def _bounded(state: PackedMap) -> PackedMap:

@@ -60,6 +60,11 @@ class PackedMap:
             return grown
         return grown._spread()
 
+    def without(self, prefix: bytes) -> "PackedMap":
+        """Return this map after all keys that begin so were deleted."""
+        known = (record for page in self.pages for record in _records(page))
+        return self.updated({key: None for key, _ in known if key.startswith(prefix)})
+
     def _spread(self) -> "PackedMap":
         """Return the same content in so many pages that they are half full."""
         count = 1 << (self.weight // PAGE_BYTES).bit_length()

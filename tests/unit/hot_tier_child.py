@@ -8,19 +8,16 @@ import sys
 from service.hot import Entry, HotTier
 from service.memory.machine import own_rss_bytes
 from service.model import (
-    Append,
-    Appended,
     ETag,
     Namespace,
     Session,
     SessionId,
     SessionRef,
     StateKey,
-    StateWrite,
     Touch,
     Value,
-    Written,
 )
+from service.writes import Append, Appended, StateWrite, Written
 
 SESSIONS, MESSAGES, VALUES = map(int, sys.argv[1:])
 
@@ -55,6 +52,7 @@ def entry_of(number: int) -> Entry:
             at_ms=1_700_000_000_000 + number,
             last_seq=1_000 + count,
             first_seq_held=1_001,
+            last_seq_held=1_000 + count,
             duplicates=(),
         )
         entry = entry.appended(Append(messages=texts, digests=(b"",)), appended, now)
@@ -66,9 +64,10 @@ def entry_of(number: int) -> Entry:
             changed=True,
             added=1,
             deleted=0,
+            tag=(1 << 40) + number,
             values={},
         )
-        entry = entry.state_written(write, written, now)
+        entry = entry.state_written(write, {}, written, now)
     return entry
 
 

@@ -13,8 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from service.hot import Entry, Fill, HotTier
 from service.hot.entry import OVERHEAD_BYTES
 from service.model import (
-    Append,
-    Appended,
     ETag,
     Message,
     Page,
@@ -29,6 +27,7 @@ from service.model import (
     View,
     Window,
 )
+from service.writes import Append, Appended
 from tests.store_calls import page_by_hand, ref_of
 
 REF = ref_of("chat")
@@ -273,6 +272,7 @@ WINDOWS = st.builds(
     after=st.none() | st.integers(0, 25),
     before=st.none() | st.integers(0, 25),
     since_ms=st.none() | st.integers(990, 1_030),
+    max_bytes=st.none() | st.integers(0, 30),
 )
 
 
@@ -300,6 +300,7 @@ def test_an_entry_answers_a_window_rightly_or_not_at_all(
                 at_ms=messages[-1].at_ms,
                 last_seq=seq,
                 first_seq_held=first,
+                last_seq_held=seq,
                 duplicates=(),
             ),
             0.0,
@@ -326,6 +327,27 @@ def test_an_entry_expires_by_the_clock_of_redis() -> None:
 
     assert not held.has_expired(500.0 + 29.999)
     assert held.has_expired(500.0 + 30.0)
+
+
+def test_an_entry_does_not_show_a_value_that_has_expired() -> None:
+    values = {
+        StateKey("a"): StoredValue(Value(b"1"), 1, 2_000),
+        StateKey("b"): StoredValue(Value(b"1"), 1),
+    }
+    view = View(session=session(values=2), now_ms=1_000, values=values)
+    held = entry().filled(Reading(state=StatePart.ALL), view)
+    some = Reading(state=StatePart.SOME, keys=(StateKey("b"), StateKey("a")))
+
+    for seconds, shown in ((0.999, {"a", "b"}), (1.0, {"b"})):
+        whole = held.view(Reading(state=StatePart.ALL), seconds)
+        names = held.view(Reading(state=StatePart.NAMES), seconds)
+        part = held.view(some, seconds)
+        assert whole is not None
+        assert names is not None
+        assert part is not None
+        assert set(whole.values) == set(names.names) == shown
+        assert {key for key, stored in part.values.items() if stored} == shown
+        assert list(part.values) == ["b", "a"]
 
 
 def test_messages_that_a_setting_trimmed_are_not_shown() -> None:

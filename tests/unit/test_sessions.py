@@ -1,136 +1,39 @@
 """The use cases over a real Redis: memory says what Redis says, however calls overlap."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis import Redis
 
-from service.clock import SystemClock
+from service.codec import digest
 from service.errors import ServiceError, Unavailable
-from service.hot import HotTier
 from service.model import (
     ETag,
-    Limits,
+    Freshness,
+    Page,
     Reading,
-    SessionRef,
-    SettingsChange,
     StateKey,
     StatePart,
     Touch,
     View,
     Window,
 )
-from service.sessions import Freshness, Sessions
-from service.store import Link, RedisStore, RedisTarget
-from service.store.link import Argument, Reply
-from tests.servers import Server, start_server
-from tests.store_calls import DEFAULTS, Chat, ref_of
+from service.writes import Cut, Removal, SettingsChange, StateWrite
+from tests.servers import Server
+from tests.store_calls import UNCONDITIONAL, Chat, ref_of, writing
+from tests.use_cases import REF, Parts, build, shut_out, start
 
-REF = ref_of("chat")
 A_MINUTE = Freshness(stale_if_error_seconds=60)
 NO_CACHE = Freshness(no_cache=True)
 SESSION = Reading()
 LAST = Reading(window=Window(limit=3))
 ONE_VALUE = Reading(state=StatePart.SOME, keys=(StateKey("a"),))
-
-
-class HeldStore(RedisStore):
-    """The real store; it counts calls, and a reply stays on its way for as long as a test likes."""
-
-    def __init__(self, link: Link) -> None:
-        super().__init__(link, Limits(), DEFAULTS)
-        self.calls = Counter[str]()
-        self.is_holding = False
-        self.held: list[asyncio.Event] = []
-
-    async def _run(self, name: str, ref: SessionRef, args: Sequence[Argument]) -> Reply:
-        reply = await super()._run(name, ref, args)
-        self.calls[name] += 1
-        if self.is_holding:
-            self.held.append(event := asyncio.Event())
-            await event.wait()
-        return reply
-
-    async def reach(self, count: int) -> None:
-        """Wait until so many replies are held."""
-        async with asyncio.timeout(5):
-            while len(self.held) < count:  # noqa: ASYNC110 # a turn of the loop, no time
-                await asyncio.sleep(0)
-
-    def release(self) -> None:
-        """Let every reply go, and hold none."""
-        self.is_holding = False
-        for event in self.held:
-            event.set()
-        self.held.clear()
-
-
-class StepClock(SystemClock):
-    """The machine's clock, that a test may put ahead."""
-
-    def __init__(self) -> None:
-        self.ahead_seconds = 0.0
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.ahead_seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The use cases and what they are made of."""
-
-    sessions: Sessions
-    store: HeldStore
-    hot: HotTier
-    clock: StepClock
-
-    @property
-    def chat(self) -> Chat:
-        return Chat(self.sessions, REF)
-
-    @property
-    def elsewhere(self) -> Chat:
-        """The same session through another process."""
-        return Chat(self.store, REF)
-
-
-def build(url: str) -> tuple[Parts, Link]:
-    link, hot, clock = Link(RedisTarget(url=url)), HotTier(1_000_000), StepClock()
-    store = HeldStore(link)
-    return Parts(Sessions(store, hot, clock), store, hot, clock), link
-
-
-@pytest.fixture
-async def parts(server: Server) -> AsyncIterator[Parts]:
-    parts, link = build(server.url)
-    yield parts
-    await link.aclose()
-
-
-@pytest.fixture
-async def own_server() -> AsyncIterator[Server]:
-    """A server to take away."""
-    with start_server("valkey") as server:
-        yield server
-
-
-def shut_out(server: Server) -> None:
-    """Let a server refuse everyone from now on, at once: an outage that takes no time."""
-    with Redis.from_url(server.url) as client:
-        client.config_set("requirepass", "changed")
-        client.client_kill_filter(_type="normal", skipme=True)
-
-
-def start(call: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
-    return asyncio.create_task(call)
 
 
 # One reader and another
@@ -227,6 +130,19 @@ async def test_a_failed_read_that_everyone_left_is_no_unseen_error(own_server: S
     assert not parts.sessions._flights
 
 
+async def test_a_flight_that_is_ended_with_the_loop_is_no_unseen_error(parts: Parts) -> None:
+    await parts.elsewhere.say("1")
+    parts.store.is_holding = True
+    read = start(parts.sessions.read(REF, LAST))
+    await parts.store.reach(1)
+    next(iter(parts.sessions._flights.values())).task.cancel()
+    with suppress(asyncio.CancelledError):
+        await read
+
+    assert not parts.sessions._flights
+    assert not parts.hot._fills
+
+
 # What is held
 
 
@@ -257,12 +173,57 @@ async def test_a_session_that_another_process_deleted_is_absent(parts: Parts) ->
 
 
 async def test_a_write_without_effect_on_an_absent_session_forgets_it(parts: Parts) -> None:
-    for call in (parts.chat.change(), parts.chat.write(deletes=["a"])):
+    nothing = writing(deletes=["a"])
+    for call in (
+        parts.chat.change(),
+        parts.sessions.write_state(REF, nothing, UNCONDITIONAL),
+        parts.sessions.delete_state(REF, "", UNCONDITIONAL),
+        parts.sessions.remove(REF, Removal(cut=Cut.ALL), UNCONDITIONAL),
+    ):
         await parts.elsewhere.say("1")
         await parts.chat.view()
         await parts.elsewhere.delete()
         await call
         assert parts.hot.get(REF) is None
+
+
+async def test_memory_follows_each_kind_of_write(parts: Parts) -> None:
+    reading = Reading(window=Window(limit=50, max_bytes=100), state=StatePart.ALL)
+    await parts.chat.say_once("a", "b", "c")
+    await parts.chat.write({"a1": b"1", "a2": b"2"}, key_ttl_ms=60_000)
+    await parts.chat.write({"b": b"3"}, merges={"a1": b'{"x":1}'})
+    for call in (
+        parts.chat.delete_state("a2"),
+        parts.chat.replace("x", "y"),
+        parts.chat.replace_once("z"),
+        parts.chat.say("1"),
+        parts.chat.delete_state("nothing"),
+        parts.chat.replace(),
+        parts.chat.delete_state(),
+    ):
+        await call
+        held = parts.hot.get(REF)
+        assert held is not None
+        view = held.view(reading, parts.clock.monotonic())
+        assert view is not None
+        assert content(view) == content(await parts.store.read(REF, reading))
+
+
+async def test_memory_reads_anew_which_messages_a_removal_left(parts: Parts) -> None:
+    await parts.chat.say("1", "2", "3")
+    for call in (parts.chat.delete_one(2), parts.chat.pop(1)):
+        await call
+        held = parts.hot.get(REF)
+        assert held is not None
+        assert held.view(LAST, parts.clock.monotonic()) is None
+        assert await parts.chat.texts() == await parts.elsewhere.texts()
+    await parts.chat.clear()
+    parts.store.calls.clear()
+    held = parts.hot.get(REF)
+    assert held is not None
+    view = held.view(LAST, parts.clock.monotonic())
+    assert view is not None
+    assert view.page == Page()
 
 
 async def test_no_cache_always_asks_for_everything(parts: Parts) -> None:
@@ -364,16 +325,29 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("say_once"), st.lists(KEYS, min_size=1, max_size=3)),
     st.tuples(st.just("set"), st.dictionaries(KEYS, st.sampled_from([b"1", b"22"]), max_size=2)),
     st.tuples(st.just("unset"), st.lists(KEYS, min_size=1, max_size=2)),
+    st.tuples(st.just("set for a minute"), st.dictionaries(KEYS, st.just(b"333"), min_size=1)),
+    st.tuples(st.just("unset by prefix"), st.sampled_from(["", "a", "z"])),
+    st.tuples(st.just("replace"), st.lists(st.sampled_from(["1", "22"]), max_size=2)),
+    st.tuples(st.just("replace_once"), st.lists(KEYS, max_size=2)),
+    st.tuples(st.just("pop"), st.integers(0, 3)),
+    st.tuples(st.just("one"), st.integers(1, 8)),
+    st.tuples(st.just("before"), st.integers(1, 8)),
+    st.tuples(st.just("all"), st.just(0)),
     st.tuples(st.just("put"), CHANGES),
     st.tuples(st.just("change"), CHANGES),
     st.tuples(st.just("delete"), st.none()),
 )
+PATCHES = st.dictionaries(KEYS, st.sampled_from([b'{"x":1}', b'{"x":null}']), min_size=1)
+MERGES = st.tuples(st.just("merge"), PATCHES)
+"""May be several calls."""
 WINDOWS = st.builds(
     Window,
     limit=st.integers(0, 6),
     newest=st.booleans(),
     after=st.none() | st.integers(0, 9),
     before=st.none() | st.integers(0, 9),
+    digest=st.just(b"") | st.just(digest("a")),
+    max_bytes=st.none() | st.integers(0, 9),
 )
 READINGS = st.builds(
     Reading,
@@ -385,7 +359,8 @@ READINGS = st.builds(
     keys=st.lists(KEYS.map(StateKey), min_size=1, unique=True).map(tuple),
 )
 STEPS = st.lists(
-    st.tuples(OPERATIONS, st.sampled_from(["here", "here", "here", "elsewhere"])) | READINGS,
+    st.tuples(OPERATIONS | MERGES, st.sampled_from(["here", "here", "here", "elsewhere"]))
+    | READINGS,
     min_size=1,
     max_size=14,
 )
@@ -403,32 +378,40 @@ PROBES = [
 ]
 
 
-async def operate(chat: Chat, operation: tuple[str, Any]) -> None:
-    name, argument = operation
-    match name:
-        case "say":
-            await chat.say(*argument)
-        case "say_once":
-            await chat.say_once(*argument)
-        case "set":
-            await chat.write(argument, gets=["a"])
-        case "unset":
-            await chat.write(deletes=argument)
-        case "put":
-            await chat.put(argument)
-        case "change":
-            await chat.change(argument)
-        case _:
-            await chat.delete()
+async def write(chat: Chat, write: StateWrite) -> object:
+    return await chat.tier.write_state(REF, write, UNCONDITIONAL)
+
+
+async def remove(chat: Chat, cut: Cut, number: int) -> object:
+    return await chat.tier.remove(REF, Removal(cut=cut, number=number), UNCONDITIONAL)
+
+
+CALLS: dict[str, Callable[[Chat, Any], Coroutine[Any, Any, object]]] = {
+    "say": lambda chat, texts: chat.say(*texts),
+    "say_once": lambda chat, ids: chat.say_once(*ids),
+    "replace": lambda chat, texts: chat.replace(*texts),
+    "replace_once": lambda chat, ids: chat.replace_once(*ids),
+    "pop": lambda chat, count: remove(chat, Cut.LAST, count),
+    "one": lambda chat, seq: remove(chat, Cut.ONE, seq),
+    "before": lambda chat, seq: remove(chat, Cut.BEFORE, seq),
+    "all": lambda chat, _: remove(chat, Cut.ALL, 0),
+    "set": lambda chat, sets: write(chat, writing(sets, gets=["a"])),
+    "set for a minute": lambda chat, sets: write(chat, writing(sets, key_ttl_ms=60_000)),
+    "unset": lambda chat, keys: write(chat, writing(deletes=keys)),
+    "unset by prefix": lambda chat, text: chat.tier.delete_state(REF, text, UNCONDITIONAL),
+    "merge": lambda chat, patches: write(chat, writing(merges=patches)),
+    "put": lambda chat, change: chat.put(change),
+    "change": lambda chat, change: chat.change(change),
+    "delete": lambda chat, _: chat.delete(),
+}
 
 
 def content(view: View | None) -> View | None:
-    """Leave out what may differ: the time, the order of names, and when it was last renewed."""
+    """Leave out what may differ: the time, and when it was last renewed."""
     if view is None:
         return None
     session = replace(view.session, renewed_at_ms=0)
-    names = tuple(sorted(view.names))
-    return replace(view, session=session, now_ms=0, names=names, age_seconds=None, is_same=False)
+    return replace(view, session=session, now_ms=0, age_seconds=None, is_same=False)
 
 
 async def check_hot(parts: Parts) -> None:
@@ -454,8 +437,8 @@ async def test_memory_says_what_redis_says_whatever_was_done(
             truth = await parts.store.read(REF, step)
             assert content(await parts.sessions.read(REF, step)) == content(truth)
             continue
-        operation, place = step
-        await operate(parts.chat if place == "here" else parts.elsewhere, operation)
+        (name, argument), place = step
+        await CALLS[name](parts.chat if place == "here" else parts.elsewhere, argument)
         if is_probed:
             await check_hot(parts)
     await check_hot(parts)
@@ -499,7 +482,7 @@ async def test_memory_is_never_behind_an_acknowledged_write_however_replies_over
         if name == "read":
             call: Coroutine[Any, Any, object] = parts.sessions.read(REF, argument, NO_CACHE)
         else:
-            call = operate(parts.chat, (name, argument))
+            call = CALLS[name](parts.chat, argument)
         tasks.append(start(call))
         await parts.store.reach(1)
         replies.append(parts.store.held.pop())
@@ -512,3 +495,11 @@ async def test_memory_is_never_behind_an_acknowledged_write_however_replies_over
         with suppress(ServiceError):
             await task
     await check_hot(parts)
+
+
+async def test_a_key_is_gone_when_the_clock_of_redis_says_so(parts: Parts) -> None:
+    await parts.chat.write({"a": b"1"}, key_ttl_ms=60_000)
+    parts.clock.ahead_seconds = 3_600
+
+    view = await parts.chat.view(ONE_VALUE)
+    assert view.values[StateKey("a")] is not None
