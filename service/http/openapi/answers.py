@@ -1,0 +1,176 @@
+"""What the service answers: the shapes of its JSON documents."""
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Raw, Struct, field
+
+from service.errors import Outcome
+from service.http.schemas import MESSAGE, VALUE, Maybe
+from service.model import Touch
+
+Document = dict[str, Any]
+
+REF = "#/components/schemas/"
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+SessionTag = Annotated[str, Meta(pattern='^"[A-Za-z0-9_-]+-[0-9]+"$', description="An ETag.")]
+Count = Annotated[int, Meta(ge=0)]
+Seq = Annotated[int, Meta(ge=1)]
+Values = dict[str, Annotated[Raw, VALUE]]
+
+
+class Session(Struct):
+    """One conversation, login or chat, without its contents."""
+
+    id: str
+    etag: SessionTag
+    created_at: Time
+    updated_at: Time
+    expires_at: Annotated[Time | None, Meta(description="null = never.")]
+    ttl: float | None
+    touch: Touch
+    max_age: float | None
+    max_messages: Seq
+    message_count: Count
+    state_key_count: Count
+
+
+class SessionPage(Struct):
+    """Sessions in no order; `next` goes to cursor=, null at the end."""
+
+    sessions: list[Session]
+    next: str | None
+
+
+class Message(Struct):
+    """A message with its place in the log and its time."""
+
+    seq: Seq
+    at: Time
+    message: Annotated[Raw, MESSAGE]
+
+
+class MessagePage(Struct):
+    """A window of the log, oldest first; first_seq, last_seq and total are the session's."""
+
+    messages: list[Message]
+    first_seq: Seq | None
+    last_seq: Seq | None
+    total: Count
+    next: Annotated[Seq | None, Meta(description="Goes to after=, null at the end.")]
+    prev: Annotated[Seq | None, Meta(description="Goes to before=, null at the beginning.")]
+
+
+class SessionView(Session):
+    """A session with what `include` names: state, or messages and the members of their page."""
+
+    state: Maybe[Values] = UNSET
+    messages: Maybe[list[Message]] = UNSET
+    first_seq: Maybe[Seq | None] = UNSET
+    last_seq: Maybe[Seq | None] = UNSET
+    total: Maybe[Count] = UNSET
+    next: Maybe[Seq | None] = UNSET
+    prev: Maybe[Seq | None] = UNSET
+
+
+class Appended(Struct):
+    """The seqs that were assigned; null if all were duplicates."""
+
+    first_seq: Seq | None
+    last_seq: Seq | None
+    count: Count
+    duplicates: Annotated[list[str | int], Meta(description="The dedupe members of those skipped.")]
+    etag: SessionTag
+
+
+class Replaced(Struct):
+    """The seqs of what is there now; null if that is nothing."""
+
+    first_seq: Seq | None
+    last_seq: Seq | None
+    count: Count
+    etag: SessionTag
+
+
+class Popped(Struct):
+    """Messages that were taken off the end, newest last."""
+
+    messages: list[Message]
+
+
+class Deleted(Struct):
+    """How many were deleted."""
+
+    deleted: Count
+
+
+class BatchAnswer(Struct):
+    """The values that were to be got, null where there is none."""
+
+    values: dict[str, Annotated[Raw | None, VALUE]]
+    deleted: Count
+    etag: SessionTag | None
+
+
+class KeyPage(Struct):
+    """State keys in the order of their bytes; `next` goes to after=, null at the end."""
+
+    keys: list[str]
+    next: str | None
+
+
+class ValuePage(Struct):
+    """State values in the order of their keys; `next` goes to after=, null at the end."""
+
+    values: Values
+    next: str | None
+
+
+class Lease(Struct):
+    """A lease; send its token as Lease-Token."""
+
+    token: str
+    expires_at: Time
+
+
+class Status(Struct):
+    """One word."""
+
+    status: str
+
+
+class Health(Struct):
+    """How it goes; many more members than these, see docs/health.md."""
+
+    status: str
+    timestamp: Time
+    uptime: float
+    memory: dict[str, Any]
+    memory_optimization_enabled: bool = field(name="memoryOptimizationEnabled")
+    database_connected: bool = field(name="databaseConnected")
+
+
+class AnyObject(Struct):
+    """A JSON object."""
+
+
+class Fault(Struct):
+    """One place that is wrong: a JSON pointer, or /query/NAME, /path/NAME, /headers/NAME."""
+
+    pointer: str
+    reason: str
+
+
+class Problem(Struct):
+    """What went wrong, and what to do about it (RFC 9457)."""
+
+    type: str
+    title: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: str
+    code: Annotated[str, Meta(description="Stable: a program may compare it.")]
+    request_id: str
+    errors: Maybe[list[Fault]] = UNSET
+    limit: Maybe[Count] = UNSET
+    etag: Maybe[SessionTag | None] = UNSET
+    outcome: Maybe[Outcome] = UNSET
