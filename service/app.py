@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from starlette.applications import Starlette
 
 from service import __version__
+from service.access import DEFAULT_NAMESPACE, Principal, Scope
 from service.clock import Clock, SystemClock
 from service.hot import HotTier
-from service.http.auth import DEFAULT_NAMESPACE, Credential, Keyring, Principal, Scope
+from service.http.auth import Keyring
 from service.http.health import HealthInputs
 from service.http.lifespan import Buffers, LifespanState, Stopping
 from service.http.routes import build_router
+from service.leases import Leases
 from service.memory.governor import Governor, Policy
 from service.memory.heap import HeapProbe
 from service.memory.levers import Collect, Evict, MallocTrim, Relief, freeze_heap
@@ -25,7 +27,7 @@ from service.memory.quota import read_quota
 from service.memory.usage import UsageProbe, open_probe
 from service.sessions import Sessions
 from service.settings import Settings
-from service.store import Defaults, Link, RedisStore, RedisTarget, Watch
+from service.store import Defaults, Directory, LeaseStore, Link, RedisStore, RedisTarget, Watch
 from service.vitals import Tier
 
 HOT_TIER_SHARE = 0.25
@@ -71,6 +73,7 @@ class _Parts:
     hot: HotTier
     governor: Governor
     sessions: Sessions
+    leases: Leases
 
 
 def _build(settings: Settings, clock: Clock) -> _Parts:
@@ -100,7 +103,8 @@ def _build(settings: Settings, clock: Clock) -> _Parts:
         watch=Watch(link, clock, connections_max=settings.redis_max_connections),
         hot=hot,
         governor=_governor(settings, clock, probe, hot),
-        sessions=Sessions(RedisStore(link, settings.limits, defaults), hot, clock),
+        sessions=Sessions(RedisStore(link, settings.limits, defaults), hot, clock, settings.limits),
+        leases=Leases(LeaseStore(link), clock),
     )
 
 
@@ -131,12 +135,9 @@ def _evictor(hot: HotTier) -> Callable[[Relief], Awaitable[int]]:
 
 
 def _keyring(settings: Settings) -> Keyring:
-    """One key of the namespace `default`; none on a loopback bind: whoever is here is admin."""
-    if settings.api_key:
-        owner = Principal(DEFAULT_NAMESPACE, Scope.RW)
-        return Keyring([Credential(settings.api_key, owner)])
+    """All keys that are set; without any, whoever is on a loopback bind is admin of `default`."""
     anyone = Principal(DEFAULT_NAMESPACE, Scope.ADMIN) if settings.is_loopback else None
-    return Keyring([], anonymous=anyone)
+    return Keyring(settings.credentials, anonymous=anyone)
 
 
 def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) -> LifespanState:
@@ -163,8 +164,11 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) 
 
     return LifespanState(
         sessions=parts.sessions,
+        leases=parts.leases,
+        directory=Directory(parts.link),
         keyring=keyring,
         limits=settings.limits,
+        running=set(),
         default_ttl_ms=settings.session_ttl_ms,
         default_max_messages=settings.max_messages,
         buffers=buffers,

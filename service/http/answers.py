@@ -20,10 +20,12 @@ from service.model import (
     StoredValue,
     View,
 )
+from service.writes import Done
 
 Document = dict[str, Any]
 
 DURABILITY = {"Durability": "redis"}
+REPLAYED = {"Idempotency-Replayed": "true"}
 
 
 def json_response(
@@ -45,6 +47,12 @@ def expiry_headers(session: Session, now_ms: int) -> dict[str, str]:
         return {}
     left = max(0, -((now_ms - ends) // 1000))
     return {"Session-Expires": rfc3339(ends), "Session-TTL": str(left)}
+
+
+def done_headers(done: Done) -> dict[str, str]:
+    """Return the headers of a write: the session after it, and whether it was done before."""
+    headers = session_headers(done.session, done.now_ms, done.etag) | DURABILITY
+    return headers if done.replayed_rev is None else headers | REPLAYED
 
 
 def view_headers(view: View, etag: ETag | None = None) -> dict[str, str]:

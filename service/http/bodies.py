@@ -1,17 +1,19 @@
 """Bodies of requests, parsed into the model; what is wrong is told with a JSON pointer."""
 
-import re
 from collections.abc import Callable
-from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
 
-from service.codec import MOST_MEDIA_TYPE_BYTES, digest
+from service.codec import digest
 from service.errors import BadInput, Fault, TooLarge, escaped
+from service.http import scalars, schemas
 from service.http.call import is_json
-from service.http.names import state_key
+from service.http.names import session_id_in_body, state_key
+from service.http.values import NULL, check_json_value, check_media_type, check_size
 from service.json_text import (
+    MOST_FAULTS,
+    Identity,
     check_utf8,
     check_value,
     identity,
@@ -20,55 +22,168 @@ from service.json_text import (
     split_known,
     split_members,
 )
-from service.model import Append, Limits, SettingsChange, StateKey, StateWrite, Touch, Value
+from service.model import Limits, SessionId, StateKey, Touch, Value
+from service.writes import Append, SettingsChange, StateWrite
 
-MOST_SECONDS = 315_360_000
-MOST_MESSAGES = 1_000_000
-NULL = b"null"
 RAW_MEMBER = "$raw"
 
 T = TypeVar("T")
 Members = dict[str, bytes]
 
-_STEP = Decimal("0.001")
-_LINE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-
-_decimal = msgspec.json.Decoder(Decimal)
-_integer = msgspec.json.Decoder(int)
 _text = msgspec.json.Decoder(str)
 
 
-def parse_members(body: bytes, known: tuple[str, ...]) -> Members:
-    """Return the members of a JSON object body. Raises BadInput for unknown or repeated ones."""
+def parse_members(body: bytes, declared: type[msgspec.Struct]) -> Members:
+    """Return the members of a body. Raises BadInput for unknown, repeated or missing ones."""
     check_utf8(body)
-    return split_known(body, known)
+    members = split_known(body, schemas.member_names(declared))
+    missing = [name for name in schemas.required_members(declared) if name not in members]
+    if missing:
+        faults = (Fault(f"/{name}", "is missing") for name in missing)
+        raise BadInput("A member is missing.", *faults)
+    return members
 
 
 NULL_IS_NEVER = SettingsChange(ttl_ms=0, max_age_ms=0)
 """What null means in a body that names settings; those that are None here refuse it."""
 
 
-def parse_settings(members: Members, null: SettingsChange = NULL_IS_NEVER) -> SettingsChange:
-    """Parse the settings among members; `null` has what null stands for in each."""
-    return SettingsChange(
-        ttl_ms=_setting(members, "ttl", _milliseconds, null.ttl_ms),
-        touch=_setting(members, "touch", _touch, null.touch),
-        max_age_ms=_setting(members, "max_age", _milliseconds, null.max_age_ms),
-        max_messages=_setting(members, "max_messages", _max_messages, null.max_messages),
-    )
+def parse_settings(body: bytes) -> SettingsChange:
+    """Parse the settings that a session is given; null is never."""
+    return _settings(parse_members(body, schemas.SessionSettings), NULL_IS_NEVER)
+
+
+def parse_settings_patch(body: bytes, defaults: SettingsChange) -> SettingsChange:
+    """Parse a merge patch of the settings; null is the default of each."""
+    return _settings(parse_members(body, schemas.SettingsPatch), defaults)
 
 
 def parse_append(body: bytes, limits: Limits) -> tuple[Append, list[bytes | None]]:
     """Parse messages to append, and the JSON text of each one's dedupe member."""
-    members = parse_members(body, ("messages", "dedupe", "ttl", "max_messages"))
-    if "messages" not in members:
-        raise BadInput("There are no messages.", Fault("/messages", "is missing"))
-    messages = split_items(members["messages"], "/messages", most=limits.max_messages_per_call)
+    members = parse_members(body, schemas.AppendBody)
+    messages = _messages(members["messages"], limits, limits.max_messages_per_call)
     if not messages:
         raise BadInput("There are no messages.", Fault("/messages", "must have at least 1"))
+    append, identities = _append(members, messages)
+    return append, [known.raw if known else None for known in identities]
+
+
+def parse_replace(body: bytes, limits: Limits) -> Append:
+    """Parse messages that take the place of all that are there; none may be skipped."""
+    members = parse_members(body, schemas.ReplaceBody)
+    messages = _messages(members["messages"], limits, schemas.MOST_REPLACED)
+    return _append(members, messages)[0]
+
+
+def parse_batch(body: bytes, limits: Limits) -> StateWrite:
+    """Parse a state batch."""
+    members = parse_members(body, schemas.StateBatch)
+    most = limits.max_keys_per_call
+    gets = _keys(members["get"], "/get", most) if "get" in members else ()
+    changes = _by_key(members, "set", most)
+    merges = _by_key(members, "merge", most)
+    if len(gets) + len(changes) + len(merges) > most:
+        raise TooLarge(f"More than {most} keys in a call.", Fault("", "too many"), limit=most)
+    _check_apart(changes, merges)
+    for key, raw in merges.items():
+        _check_object(raw, _pointer("merge", key), limits.max_value_bytes, limits)
+    return StateWrite(
+        sets={
+            key: _batch_value(raw, _pointer("set", key), limits)
+            for key, raw in changes.items()
+            if raw != NULL
+        },
+        deletes=tuple(key for key, raw in changes.items() if raw == NULL),
+        merges=merges,
+        gets=gets,
+        key_ttl_ms=_key_ttl(members),
+        change=_settings(members, NULL_IS_NEVER),
+    )
+
+
+def parse_copy(body: bytes) -> SessionId:
+    """Parse the id of the session that a copy makes."""
+    raw = parse_members(body, schemas.CopyBody)["to"]
+    return session_id_in_body(scalars.text(raw, "/to", "the id of a session"), "/to")
+
+
+def parse_lease(body: bytes) -> tuple[int, int]:
+    """Parse for how many milliseconds a lease is wanted, and how many it may be waited for."""
+    members = parse_members(body, schemas.LeaseBody)
+    raw = members.get("wait")
+    wait_ms = 0 if raw is None else scalars.milliseconds(raw, "/wait", schemas.LEASE_WAIT)
+    return _lease_ttl(members), wait_ms
+
+
+def parse_extension(body: bytes) -> int:
+    """Parse how many milliseconds a lease goes on."""
+    return _lease_ttl(parse_members(body, schemas.LeaseExtension))
+
+
+def _lease_ttl(members: Members) -> int:
+    raw = members.get("ttl")
+    if raw is None:
+        return schemas.LEASE_SECONDS * 1_000
+    return scalars.milliseconds(raw, "/ttl", schemas.LEASE_TTL)
+
+
+def _settings(members: Members, null: SettingsChange) -> SettingsChange:
+    """Parse the settings among members; `null` has what null stands for in each."""
+
+    def setting(name: str, parse: Callable[[bytes, str], T], null: T | None) -> T | None:
+        raw = members.get(name)
+        if raw is None:
+            return None
+        if raw != NULL:
+            return parse(raw, f"/{name}")
+        if null is None:
+            raise BadInput("A setting is null.", Fault(f"/{name}", "cannot be null"))
+        return null
+
+    return SettingsChange(
+        ttl_ms=setting("ttl", _ttl, null.ttl_ms),
+        touch=setting("touch", _touch, null.touch),
+        max_age_ms=setting("max_age", _max_age, null.max_age_ms),
+        max_messages=setting("max_messages", _max_messages, null.max_messages),
+    )
+
+
+def _ttl(raw: bytes, pointer: str) -> int:
+    return scalars.milliseconds(raw, pointer, schemas.TTL)
+
+
+def _max_age(raw: bytes, pointer: str) -> int:
+    return scalars.milliseconds(raw, pointer, schemas.MAX_AGE)
+
+
+def _touch(raw: bytes, pointer: str) -> Touch:
+    return scalars.one_of(Touch, raw, pointer)
+
+
+def _max_messages(raw: bytes, pointer: str) -> int:
+    return scalars.whole_number(raw, pointer, schemas.MESSAGES_KEPT)
+
+
+def _key_ttl(members: Members) -> int | None:
+    if "key_ttl" not in members:
+        return None
+    if "set" not in members:
+        raise BadInput("There is nothing to set.", Fault("/key_ttl", "goes with set"))
+    return scalars.milliseconds(members["key_ttl"], "/key_ttl", schemas.KEY_TTL)
+
+
+def _messages(raw: bytes, limits: Limits, most: int) -> list[bytes]:
+    messages = split_items(raw, "/messages", most=most)
     for index, message in enumerate(messages):
-        _check_message(message, f"/messages/{index}", limits)
-    dedupe = _dedupe(members["dedupe"]) if "dedupe" in members else ""
+        _check_object(message, f"/messages/{index}", limits.max_message_bytes, limits)
+    return messages
+
+
+def _append(members: Members, messages: list[bytes]) -> tuple[Append, list[Identity | None]]:
+    dedupe = ""
+    if "dedupe" in members:
+        name = scalars.text(members["dedupe"], "/dedupe", "the name of a member")
+        dedupe = state_key(name, "/dedupe")
     identities = [
         identity(message, dedupe, f"/messages/{index}") if dedupe else None
         for index, message in enumerate(messages)
@@ -77,116 +192,34 @@ def parse_append(body: bytes, limits: Limits) -> tuple[Append, list[bytes | None
         messages=tuple(messages),
         digests=tuple(digest(known.text) if known else b"" for known in identities),
         dedupe=dedupe,
-        change=parse_settings(members),
+        change=_settings(members, NULL_IS_NEVER),
     )
-    return append, [known.raw if known else None for known in identities]
+    return append, identities
 
 
-def parse_batch(body: bytes, limits: Limits) -> StateWrite:
-    """Parse a state batch."""
-    members = parse_members(body, ("get", "set", "ttl"))
-    most = limits.max_keys_per_call
-    gets = _keys(members["get"], "/get", most) if "get" in members else ()
-    changes = split_members(members["set"], "/set", most=most) if "set" in members else {}
-    if len(gets) + len(changes) > most:
-        raise TooLarge(f"More than {most} keys in a call.", Fault("", "too many"), limit=most)
-    sets, deletes = {}, []
-    for name, raw in changes.items():
-        pointer = f"/set/{escaped(name)}"
-        key = state_key(name, pointer)
-        if raw == NULL:
-            deletes.append(key)
-        else:
-            sets[key] = _batch_value(raw, pointer, limits)
-    return StateWrite(sets=sets, deletes=tuple(deletes), gets=gets, change=parse_settings(members))
+def _check_object(raw: bytes, pointer: str, most_bytes: int, limits: Limits) -> None:
+    if not raw.startswith(b"{"):
+        raise BadInput("Expected a JSON object.", Fault(pointer, "must be an object"))
+    check_size(raw, pointer, most_bytes)
+    check_value(raw, pointer, max_depth=limits.max_json_depth)
 
 
-def check_json_value(data: bytes, pointer: str, limits: Limits) -> None:
-    """Raise unless the text may be kept as a state value."""
-    if data.strip() == NULL:
-        raise BadInput("null is not a value: delete the key instead.", Fault(pointer, "is null"))
-    check_size(data, pointer, limits.max_value_bytes)
-    check_value(data, pointer, max_depth=limits.max_json_depth)
+def _by_key(members: Members, name: str, most: int) -> dict[StateKey, bytes]:
+    if name not in members:
+        return {}
+    found = split_members(members[name], f"/{name}", most=most)
+    return {state_key(key, _pointer(name, key)): raw for key, raw in found.items()}
 
 
-def check_size(data: bytes, pointer: str, limit: int) -> None:
-    """Raise TooLarge if there are more bytes than the limit."""
-    if len(data) > limit:
-        reason = f"is {len(data)} bytes"
-        raise TooLarge(f"More than {limit} bytes.", Fault(pointer, reason), limit=limit)
+def _check_apart(changes: dict[StateKey, bytes], merges: dict[StateKey, bytes]) -> None:
+    both = [key for key in merges if key in changes]
+    if both:
+        faults = (Fault(_pointer("merge", key), "is in set too") for key in both[:MOST_FAULTS])
+        raise BadInput("A key is either set or merged.", *faults)
 
 
-def check_media_type(media_type: str, pointer: str) -> None:
-    """Raise BadInput if a content type cannot be kept and returned as it is.
-
-    It becomes a line of a header: an end of line in it would let its sender write more of them.
-    """
-    if len(media_type) > MOST_MEDIA_TYPE_BYTES or not _LINE.fullmatch(media_type):
-        reason = f"must be 1 to {MOST_MEDIA_TYPE_BYTES} bytes of ASCII without control characters"
-        raise BadInput("The content type cannot be kept.", Fault(pointer, reason))
-
-
-def _setting(
-    members: Members, name: str, parse: Callable[[bytes, str], T], null: T | None
-) -> T | None:
-    raw = members.get(name)
-    if raw is None:
-        return None
-    if raw != NULL:
-        return parse(raw, f"/{name}")
-    if null is None:
-        raise BadInput("A setting is null.", Fault(f"/{name}", "cannot be null"))
-    return null
-
-
-def _milliseconds(raw: bytes, pointer: str) -> int:
-    reason = f"must be a number from 0.001 to {MOST_SECONDS} seconds, in steps of 0.001"
-    fault = Fault(pointer, reason)
-    if raw.startswith(b'"'):
-        raise BadInput("Not a number of seconds.", fault)
-    try:
-        seconds = _decimal.decode(raw)
-    except msgspec.MsgspecError:
-        raise BadInput("Not a number of seconds.", fault) from None
-    # The range first: scaling 1e999999 would be a number of a million digits, and the remainder
-    # of 1e-999999999 is rounded to 0, which means never.
-    if not _STEP <= seconds <= MOST_SECONDS or seconds % _STEP:
-        raise BadInput("A number of seconds is out of range.", fault)
-    return int(seconds / _STEP)
-
-
-def _max_messages(raw: bytes, pointer: str) -> int:
-    try:
-        number = _integer.decode(raw)
-    except msgspec.MsgspecError:
-        number = 0
-    if not 1 <= number <= MOST_MESSAGES:
-        reason = f"must be a whole number from 1 to {MOST_MESSAGES}"
-        raise BadInput("max_messages is out of range.", Fault(pointer, reason))
-    return number
-
-
-def _touch(raw: bytes, pointer: str) -> Touch:
-    try:
-        return Touch(_text.decode(raw))
-    except (msgspec.MsgspecError, ValueError):
-        reason = f"must be one of: {', '.join(Touch)}"
-        raise BadInput("touch is not known.", Fault(pointer, reason)) from None
-
-
-def _dedupe(raw: bytes) -> str:
-    try:
-        return state_key(_text.decode(raw), "/dedupe")
-    except msgspec.MsgspecError:
-        fault = Fault("/dedupe", "must be the name of a member")
-        raise BadInput("dedupe names no member.", fault) from None
-
-
-def _check_message(message: bytes, pointer: str, limits: Limits) -> None:
-    if not message.startswith(b"{"):
-        raise BadInput("A message is no JSON object.", Fault(pointer, "must be an object"))
-    check_size(message, pointer, limits.max_message_bytes)
-    check_value(message, pointer, max_depth=limits.max_json_depth)
+def _pointer(name: str, key: str) -> str:
+    return f"/{name}/{escaped(key)}"
 
 
 def _keys(raw: bytes, pointer: str, most: int) -> tuple[StateKey, ...]:
@@ -200,14 +233,7 @@ def _keys(raw: bytes, pointer: str, most: int) -> tuple[StateKey, ...]:
     return tuple(dict.fromkeys(checked))
 
 
-class _RawValue(msgspec.Struct, forbid_unknown_fields=True):
-    """Bytes of any content type, as JSON carries them (msgspec reads base64 into bytes)."""
-
-    data: bytes = msgspec.field(name=RAW_MEMBER)
-    type: str
-
-
-_raw_value = msgspec.json.Decoder(_RawValue)
+_raw_value = msgspec.json.Decoder(schemas.RawValue)
 
 
 def _batch_value(raw: bytes, pointer: str, limits: Limits) -> Value:

@@ -8,6 +8,7 @@ from urllib.parse import unquote_plus
 
 from starlette.requests import Request
 
+from service.access import Principal, Scope
 from service.errors import (
     BadInput,
     Fault,
@@ -17,11 +18,9 @@ from service.errors import (
     UnsupportedMediaType,
     escaped,
 )
-from service.http.auth import Principal, Scope
 from service.http.lifespan import LifespanState
 from service.http.names import session_id, state_key_in_path
-from service.model import ANY, JSON_TYPE, Conditions, SessionRef, StateKey
-from service.sessions import Freshness
+from service.model import ANY, JSON_TYPE, Conditions, Freshness, SessionRef, StateKey
 
 BODY_IDLE_SECONDS = 30
 
@@ -77,10 +76,11 @@ class Call:
         return found
 
     def conditions(self) -> Conditions:
-        """Parse If-Match and If-None-Match (RFC 9110, 13.1)."""
+        """Parse If-Match, If-None-Match (RFC 9110, 13.1) and Lease-Token."""
         return Conditions(
             if_match=_tags(self.request, "if-match", weak_too=False),
             if_none_match=_tags(self.request, "if-none-match", weak_too=True),
+            lease_token=self.lease_token(),
         )
 
     def freshness(self) -> Freshness:
@@ -95,14 +95,15 @@ class Call:
             stale_if_error_seconds=float(stale[1]) if stale else None,
         )
 
-    def refuse_idempotency_key(self) -> None:
-        """Raise BadInput for a key that is not remembered yet: a silent no would cost messages."""
-        if "idempotency-key" in self.request.headers:
-            raise BadInput(
-                "Idempotency-Key is not supported yet: use dedupe, or If-Match.",
-                Fault("/headers/idempotency-key", "not supported"),
-                code="idempotency_not_supported",
-            )
+    def lease_token(self) -> str | None:
+        """Return the Lease-Token, None if none was sent. Raises BadInput for more than one."""
+        tokens = self.request.headers.getlist("lease-token")
+        if not tokens:
+            return None
+        if len(tokens) > 1 or not tokens[0]:
+            fault = Fault("/headers/lease-token", "must be the token of the lease, once")
+            raise BadInput("Send the token of the lease as Lease-Token.", fault)
+        return tokens[0]
 
     def media_type(self) -> str:
         """Return the content type exactly as it was sent, "" if there is none."""

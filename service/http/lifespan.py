@@ -3,14 +3,18 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 from service.http.auth import Keyring
 from service.http.health import HealthInputs
+from service.leases import Leases
 from service.memory.governor import Governor
-from service.model import Limits
+from service.model import Limits, Listing, Namespace, SessionRef
 from service.sessions import Sessions
 from service.vitals import StoreStatus
+
+Running = set[tuple[SessionRef, bytes]]
+"""Calls with an Idempotency-Key that are under way in this process: session, digest of the key."""
 
 
 @dataclass(slots=True)
@@ -27,12 +31,25 @@ class Stopping:
     is_set: bool = False
 
 
+class Directory(Protocol):
+    """Where the sessions of a namespace are found by how their ids begin."""
+
+    async def page(
+        self, namespace: Namespace, prefix: str, limit: int, cursor: str | None
+    ) -> Listing:
+        """Return at most `limit` sessions, maybe none. Raises BadInput for the cursor."""
+        ...
+
+
 class LifespanState(TypedDict):
     """The parts that handlers use, built by `create_app`."""
 
     sessions: Sessions
+    leases: Leases
+    directory: Directory
     keyring: Keyring
     limits: Limits
+    running: Running
     default_ttl_ms: int
     default_max_messages: int
     buffers: Buffers

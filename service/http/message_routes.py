@@ -1,38 +1,55 @@
-"""Routes of a session's messages: append, and read in windows."""
+"""Routes of a session's messages: append, replace, read, remove."""
+
+from dataclasses import replace
 
 import orjson
 from starlette.responses import Response
 
+from service.errors import NotFound, TooLarge
 from service.http.answers import (
     DURABILITY,
     check_read_conditions,
+    done_headers,
     json_response,
+    message_document,
     not_modified,
     page_document,
-    session_headers,
     view_headers,
 )
-from service.http.bodies import parse_append
+from service.http.bodies import parse_append, parse_replace
 from service.http.call import Call
-from service.http.windows import WINDOW_PARAMETERS, parse_window
-from service.model import Page, Reading
+from service.http.idempotency import once
+from service.http.names import seq_in_path
+from service.http.problems import session_not_found
+from service.http.queries import (
+    REMOVAL_PARAMETERS,
+    WINDOW_PARAMETERS,
+    parse_removal,
+    parse_window,
+)
+from service.model import Page, Reading, View, Window
+from service.writes import Appended, Cut, Removal, Removed
 
 
 async def append_messages(call: Call) -> Response:
     """Append messages in order; creates the session."""
     call.query()
-    call.refuse_idempotency_key()
-    append, identities = parse_append(await call.json_body(), call.parts["limits"])
-    done = await call.parts["sessions"].append(call.ref, append, call.conditions())
-    document = {
-        "first_seq": done.first_seq if done.count else None,
-        "last_seq": done.last_seq if done.count else None,
-        "count": done.count,
-        "duplicates": [orjson.Fragment(identities[i] or b"null") for i in done.duplicates],
-        "etag": str(done.session.etag),
-    }
-    headers = session_headers(done.session, done.now_ms) | DURABILITY
-    return json_response(document, headers, 201 if done.count else 200)
+    body = await call.json_body()
+    append, identities = parse_append(body, call.parts["limits"])
+    with once(call, body) as idempotency:
+        append = replace(append, idempotency=idempotency)
+        done = await call.parts["sessions"].append(call.ref, append, call.conditions())
+    duplicates = [orjson.Fragment(identities[i] or b"null") for i in done.duplicates]
+    document = {**_assigned(done), "duplicates": duplicates, "etag": str(done.etag)}
+    return json_response(document, done_headers(done), 201 if done.count else 200)
+
+
+async def replace_messages(call: Call) -> Response:
+    """Put messages in the place of all that are there; creates the session."""
+    call.query()
+    append = parse_replace(await call.json_body(), call.parts["limits"])
+    done = await call.parts["sessions"].replace(call.ref, append, call.conditions())
+    return json_response({**_assigned(done), "etag": str(done.etag)}, done_headers(done))
 
 
 async def read_messages(call: Call) -> Response:
@@ -46,4 +63,84 @@ async def read_messages(call: Call) -> Response:
     headers = view_headers(view)
     if check_read_conditions(conditions, view.session.etag):
         return not_modified(headers)
-    return json_response(page_document(view.page or Page(), view.session.message_count), headers)
+    return json_response(page_document(_page(call, view), view.session.message_count), headers)
+
+
+async def read_message(call: Call) -> Response:
+    """Answer one message."""
+    call.query()
+    seq, conditions = _seq(call), call.conditions()
+    window = Window(limit=1, after=seq - 1, before=seq + 1)
+    view = await call.parts["sessions"].read(call.ref, Reading(window=window), call.freshness())
+    if view is None:
+        raise session_not_found()
+    messages = _page(call, view).messages
+    if not messages:
+        words, age = "There is no message of this seq.", view.age_seconds
+        raise NotFound(words, age_seconds=age, code="message_not_found")
+    headers = view_headers(view)
+    if check_read_conditions(conditions, view.session.etag):
+        return not_modified(headers)
+    return json_response(message_document(messages[0]), headers)
+
+
+async def delete_message(call: Call) -> Response:
+    """Delete one message, if it is there."""
+    call.query()
+    removed = await _remove(call, Removal(cut=Cut.ONE, number=_seq(call)))
+    return Response(status_code=204, headers=_removed_headers(removed))
+
+
+async def delete_messages(call: Call) -> Response:
+    """Delete all messages, trim the oldest, or pop the newest."""
+    removal = parse_removal(call.query(*REMOVAL_PARAMETERS))
+    match removal.cut:
+        case Cut.LAST:
+            return await _pop(call, removal)
+        case Cut.BEFORE:
+            removed = await _remove(call, removal)
+            document = {"deleted": removed.count if removed else 0}
+            return json_response(document, _removed_headers(removed))
+        case _:
+            removed = await _remove(call, removal)
+            return Response(status_code=204, headers=_removed_headers(removed))
+
+
+async def _pop(call: Call, removal: Removal) -> Response:
+    with once(call) as idempotency:
+        removed = await _remove(call, replace(removal, idempotency=idempotency))
+    messages = [message_document(message) for message in removed.messages] if removed else []
+    return json_response({"messages": messages}, _removed_headers(removed))
+
+
+async def _remove(call: Call, removal: Removal) -> Removed | None:
+    return await call.parts["sessions"].remove(call.ref, removal, call.conditions())
+
+
+def _page(call: Call, view: View) -> Page:
+    """Return the messages that were read.
+
+    Raises TooLarge if none fits into an answer: an empty page would tell that there are no more.
+    """
+    page = view.page or Page()
+    if page.is_cut and not page.messages:
+        limit = call.parts["limits"].max_answer_bytes
+        words = f"A message from when limits were higher passes {limit} bytes, that of an answer."
+        raise TooLarge(words, limit=limit)
+    return page
+
+
+def _removed_headers(removed: Removed | None) -> dict[str, str]:
+    return done_headers(removed) if removed else DURABILITY
+
+
+def _assigned(done: Appended) -> dict[str, int | None]:
+    return {
+        "first_seq": done.first_seq if done.count else None,
+        "last_seq": done.last_seq if done.count else None,
+        "count": done.count,
+    }
+
+
+def _seq(call: Call) -> int:
+    return seq_in_path(call.segments[1])

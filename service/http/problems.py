@@ -9,6 +9,7 @@ from service.errors import (
     BadInput,
     Fault,
     HeadersTooLarge,
+    Locked,
     MethodNotAllowed,
     NotFound,
     PreconditionFailed,
@@ -16,6 +17,7 @@ from service.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    Unprocessable,
 )
 
 PROBLEM_TYPE = "application/problem+json"
@@ -47,10 +49,10 @@ def session_not_found() -> NotFound:
 
 def _members(error: ServiceError) -> dict[str, Any]:
     match error:
-        case BadInput(faults=faults):
-            return {"errors": _errors(faults)}
+        case BadInput(faults=faults) | Unprocessable(faults=faults):
+            return _errors(faults)
         case TooLarge(faults=faults, limit=limit):
-            return {"limit": limit} | ({"errors": _errors(faults)} if faults else {})
+            return {"limit": limit} | _errors(faults)
         case HeadersTooLarge(limit=limit):
             return {"limit": limit}
         case PreconditionFailed(etag=etag):
@@ -61,17 +63,25 @@ def _members(error: ServiceError) -> dict[str, Any]:
             return {}
 
 
-def _errors(faults: tuple[Fault, ...]) -> list[dict[str, str]]:
-    return [{"pointer": fault.pointer, "reason": fault.reason} for fault in faults]
+def _errors(faults: tuple[Fault, ...]) -> dict[str, Any]:
+    errors = [{"pointer": fault.pointer, "reason": fault.reason} for fault in faults]
+    return {"errors": errors} if errors else {}
 
 
 def _headers(error: ServiceError) -> dict[str, str]:
+    headers = _own_headers(error)
+    return headers | {"Idempotency-Replayed": "true"} if error.is_replayed else headers
+
+
+def _own_headers(error: ServiceError) -> dict[str, str]:
     match error:
+        case NotFound(age_seconds=float(age)):
+            return {"Age": str(int(age))}
         case Unauthorized():
             return {"WWW-Authenticate": "Bearer"}
         case MethodNotAllowed(allow=allow):
             return {"Allow": ", ".join(allow)}
-        case Unavailable(retry_after_seconds=seconds):
+        case Unavailable(retry_after_seconds=seconds) | Locked(retry_after_seconds=int(seconds)):
             return {"Retry-After": str(seconds)}
         case PreconditionFailed(etag=str(etag)):
             return {"ETag": etag}

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from service import access
 from service.errors import (
     HeadersTooLarge,
     Internal,
@@ -24,7 +25,6 @@ from service.errors import (
     ServiceError,
     Unavailable,
 )
-from service.http import auth
 from service.http.call import Call
 from service.http.lifespan import LifespanState
 from service.http.problems import problem_response
@@ -46,7 +46,7 @@ class Endpoint:
     """A handler and the least scope that may call it; it may demand more when it knows more."""
 
     handler: Handler
-    scope: auth.Scope
+    scope: access.Scope
 
 
 Methods = Mapping[str, Endpoint]

@@ -1,8 +1,24 @@
 """All routes on one page."""
 
-from service.http import health_routes, message_routes, session_routes, state_routes
-from service.http.auth import Scope
+from functools import cache
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.access import Scope
+from service.http import (
+    health_routes,
+    lease_routes,
+    listing_routes,
+    message_routes,
+    session_routes,
+    state_routes,
+)
+from service.http.lifespan import LifespanState
+from service.http.openapi.document import build_document
 from service.http.router import Endpoint, Handler, OpenHandler, Router
+from service.model import JSON_TYPE
 
 
 def _read(handler: Handler) -> dict[str, Endpoint]:
@@ -17,27 +33,48 @@ def _open(handler: OpenHandler) -> dict[str, OpenHandler]:
     return {"GET": handler, "HEAD": handler}
 
 
+async def openapi(_: Request[LifespanState]) -> Response:
+    """Answer the description of all routes; no key needed."""
+    return Response(_document(), media_type=JSON_TYPE)
+
+
 API_ROUTES: dict[str, dict[str, Endpoint]] = {
+    "/v1/sessions": _read(listing_routes.list_sessions),
     "/v1/sessions/{id}": _read(session_routes.read_session)
     | _write("PUT", session_routes.put_session)
     | _write("PATCH", session_routes.patch_session)
     | _write("DELETE", session_routes.delete_session),
+    "/v1/sessions/{id}/copy": _write("POST", session_routes.copy_session),
     "/v1/sessions/{id}/state": _read(state_routes.list_state)
+    | _write("DELETE", state_routes.delete_state)
     # A batch that only gets is a read: the handler asks for more when it writes.
     | {"POST": Endpoint(state_routes.batch_state, Scope.RO)},
     "/v1/sessions/{id}/state/{key}": _read(state_routes.read_value)
     | _write("PUT", state_routes.put_value)
     | _write("DELETE", state_routes.delete_value),
     "/v1/sessions/{id}/messages": _read(message_routes.read_messages)
-    | _write("POST", message_routes.append_messages),
+    | _write("POST", message_routes.append_messages)
+    | _write("PUT", message_routes.replace_messages)
+    | _write("DELETE", message_routes.delete_messages),
+    "/v1/sessions/{id}/messages/{seq}": _read(message_routes.read_message)
+    | _write("DELETE", message_routes.delete_message),
+    "/v1/sessions/{id}/lease": _write("POST", lease_routes.acquire_lease)
+    | _write("PATCH", lease_routes.extend_lease)
+    | _write("DELETE", lease_routes.release_lease),
 }
 
 OPEN_ROUTES: dict[str, dict[str, OpenHandler]] = {
     "/": _open(health_routes.root),
+    "/openapi.json": _open(openapi),
     "/health": _open(health_routes.health),
     "/health/live": _open(health_routes.live),
     "/health/ready": _open(health_routes.ready),
 }
+
+
+@cache
+def _document() -> bytes:
+    return orjson.dumps(build_document(API_ROUTES, OPEN_ROUTES))
 
 
 def build_router() -> Router:

@@ -6,27 +6,27 @@ from service.errors import BadInput, Fault, TooLarge
 from service.http.answers import (
     DURABILITY,
     check_read_conditions,
+    done_headers,
     json_response,
     not_modified,
     page_document,
     session_document,
-    session_headers,
     values_document,
     view_headers,
 )
-from service.http.bodies import parse_members, parse_settings
+from service.http.bodies import parse_copy, parse_settings, parse_settings_patch
 from service.http.call import Call
 from service.http.problems import session_not_found
-from service.http.windows import WINDOW_PARAMETERS, parse_window
-from service.model import Limits, Reading, SettingsChange, StatePart, Touch, View
+from service.http.queries import SESSION_PARAMETERS, parse_window
+from service.model import Limits, Reading, SessionRef, StatePart, Touch, View
+from service.writes import SettingsChange
 
-SETTINGS = ("ttl", "touch", "max_age", "max_messages")
 INCLUDABLE = ("state", "messages")
 
 
 async def read_session(call: Call) -> Response:
     """Answer GET and HEAD of a session, with its contents if they are to be included."""
-    query = call.query("include", *WINDOW_PARAMETERS)
+    query = call.query(*SESSION_PARAMETERS)
     reading, conditions = _parse_reading(query), call.conditions()
     view = await call.parts["sessions"].read(call.ref, reading, call.freshness())
     if view is None:
@@ -46,7 +46,7 @@ async def read_session(call: Call) -> Response:
 async def put_session(call: Call) -> Response:
     """Create a session, or change the settings that are named and keep the rest."""
     call.query()
-    change = parse_settings(parse_members(await call.json_body() or b"{}", SETTINGS))
+    change = parse_settings(await call.json_body() or b"{}")
     return await _configured(call, change, may_create=True)
 
 
@@ -59,8 +59,8 @@ async def patch_session(call: Call) -> Response:
         max_age_ms=0,
         max_messages=call.parts["default_max_messages"],
     )
-    members = parse_members(await call.json_body() or b"{}", SETTINGS)
-    return await _configured(call, parse_settings(members, defaults), may_create=False)
+    change = parse_settings_patch(await call.json_body() or b"{}", defaults)
+    return await _configured(call, change, may_create=False)
 
 
 async def delete_session(call: Call) -> Response:
@@ -70,14 +70,27 @@ async def delete_session(call: Call) -> Response:
     return Response(status_code=204, headers=DURABILITY)
 
 
+async def copy_session(call: Call) -> Response:
+    """Make another session of all that this one holds."""
+    call.query()
+    target = SessionRef(namespace=call.principal.namespace, id=parse_copy(await call.json_body()))
+    conditions = call.conditions()
+    if conditions.lease_token is not None:
+        await call.parts["leases"].check(call.ref, conditions.lease_token)
+    done = await call.parts["sessions"].copy(call.ref, target, conditions)
+    if done is None:
+        raise session_not_found()
+    return json_response(session_document(done.session), done_headers(done), 201)
+
+
 async def _configured(call: Call, change: SettingsChange, *, may_create: bool) -> Response:
     done = await call.parts["sessions"].configure(
         call.ref, change, call.conditions(), may_create=may_create
     )
     if done is None:
         raise session_not_found()
-    headers = session_headers(done.session, done.now_ms) | DURABILITY
-    return json_response(session_document(done.session), headers, 201 if done.created else 200)
+    status = 201 if done.created else 200
+    return json_response(session_document(done.session), done_headers(done), status)
 
 
 def _parse_reading(query: dict[str, str]) -> Reading:

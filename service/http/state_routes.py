@@ -1,11 +1,16 @@
 """Routes of a session's state: one value, the batch, the listing."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from starlette.responses import Response
 
+from service.access import Scope
 from service.errors import BadInput, Fault, NotFound, PreconditionFailed, TooLarge
 from service.http.answers import (
     DURABILITY,
     check_read_conditions,
+    done_headers,
     expiry_headers,
     json_response,
     not_modified,
@@ -13,34 +18,25 @@ from service.http.answers import (
     values_document,
     view_headers,
 )
-from service.http.auth import Scope
-from service.http.bodies import (
-    check_json_value,
-    check_media_type,
-    check_size,
-    parse_batch,
-)
+from service.http.bodies import parse_batch
 from service.http.call import Call, is_json
+from service.http.idempotency import once
 from service.http.problems import session_not_found
-from service.http.windows import whole
-from service.json_text import check_json, check_utf8
-from service.model import (
-    ETag,
-    Reading,
-    SettingsChange,
-    StateKey,
-    StatePart,
-    StateWrite,
-    Value,
-    View,
+from service.http.queries import (
+    KEY_TTL_PARAMETERS,
+    PREFIX_PARAMETERS,
+    STATE_PARAMETERS,
+    parse_key_ttl,
+    parse_page_limit,
 )
+from service.http.values import check_json_value, check_media_type, check_size
+from service.json_text import check_json, check_utf8
+from service.model import ETag, Reading, StateKey, StatePart, Value, View
+from service.writes import StateWrite
 
 RAW_TYPE = "application/octet-stream"
 HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
 """A value is the sender's: a browser that is led to one must neither guess its type nor run it."""
-
-DEFAULT_LIMIT = 100
-MOST_LIMIT = 1_000
 
 
 async def read_value(call: Call) -> Response:
@@ -53,8 +49,9 @@ async def read_value(call: Call) -> Response:
         raise session_not_found()
     stored = view.values[key]
     if stored is None:
-        raise NotFound("There is no such state key.", code="key_not_found")
-    etag = ETag(gen=view.session.etag.gen, rev=stored.rev)
+        words, age = "There is no such state key.", view.age_seconds
+        raise NotFound(words, age_seconds=age, code="key_not_found")
+    etag = ETag(gen=view.session.etag.gen, rev=stored.tag)
     headers = view_headers(view, etag)
     if check_read_conditions(conditions, etag):
         return not_modified(headers)
@@ -65,12 +62,13 @@ async def read_value(call: Call) -> Response:
 
 async def put_value(call: Call) -> Response:
     """Set one value: JSON, or bytes of any other content type; creates the session."""
-    call.query()
+    key_ttl_ms = parse_key_ttl(call.query(*KEY_TTL_PARAMETERS))
     key, value = call.key, await _read_sent_value(call)
-    write = StateWrite(sets={key: value}, own_key=key)
+    write = StateWrite(sets={key: value}, own_key=key, key_ttl_ms=key_ttl_ms)
     done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
-    assert done.session is not None  # a set creates the session
-    headers = session_headers(done.session, done.now_ms) | DURABILITY
+    assert done is not None  # a set creates the session
+    own = ETag(gen=done.etag.gen, rev=done.tag)
+    headers = session_headers(done.session, done.now_ms, own) | DURABILITY
     return Response(status_code=201 if done.added else 204, headers=headers)
 
 
@@ -79,31 +77,45 @@ async def delete_value(call: Call) -> Response:
     call.query()
     write = StateWrite(deletes=(call.key,), own_key=call.key)
     done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
-    expiry = expiry_headers(done.session, done.now_ms) if done.session else {}
+    expiry = expiry_headers(done.session, done.now_ms) if done else {}
     return Response(status_code=204, headers=expiry | DURABILITY)
 
 
 async def batch_state(call: Call) -> Response:
     """Set and delete, then get, in one step; a batch that only gets is a read."""
     call.query()
-    call.refuse_idempotency_key()
-    write = parse_batch(await call.json_body(), call.parts["limits"])
+    body = await call.json_body()
+    write = parse_batch(body, call.parts["limits"])
     # A call that names nothing to get is a touch, as {} is elsewhere.
-    if write.gets and not write.sets and not write.deletes and write.change == SettingsChange():
+    if write == StateWrite(gets=write.gets) and write.gets:
         return await _read_batch(call, write.gets)
     call.require(Scope.RW)
-    done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
-    etag = str(done.session.etag) if done.session else None
-    values = values_document(done.values)
-    headers = session_headers(done.session, done.now_ms) if done.session else {}
-    document = {"values": values, "deleted": done.deleted, "etag": etag}
-    return json_response(document, headers | DURABILITY)
+    with once(call, body) as idempotency:
+        write = replace(write, idempotency=idempotency)
+        done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
+    if done is None:
+        nothing = {"values": dict.fromkeys(write.gets), "deleted": 0, "etag": None}
+        return json_response(nothing, DURABILITY)
+    document = {
+        "values": values_document(done.values),
+        "deleted": done.deleted,
+        "etag": str(done.etag),
+    }
+    return json_response(document, done_headers(done))
+
+
+async def delete_state(call: Call) -> Response:
+    """Delete all values whose keys begin with a prefix."""
+    prefix = call.query(*PREFIX_PARAMETERS).get("prefix", "")
+    done = await call.parts["sessions"].delete_state(call.ref, prefix, call.conditions())
+    headers = done_headers(done) if done else DURABILITY
+    return json_response({"deleted": done.deleted if done else 0}, headers)
 
 
 async def list_state(call: Call) -> Response:
     """List keys in the order of their bytes, with their values if wanted, in pages."""
-    query = call.query("prefix", "after", "limit", "values")
-    limit = whole(query, "limit", 1, MOST_LIMIT) if "limit" in query else DEFAULT_LIMIT
+    query = call.query(*STATE_PARAMETERS)
+    limit = parse_page_limit(query)
     has_values = _parse_switch(query.get("values", "false"))
     member = "values" if has_values else "keys"
     reading, conditions = Reading(state=StatePart.NAMES), call.conditions()
@@ -164,7 +176,7 @@ async def _read_sent_value(call: Call) -> Value:
 
 
 def _page(
-    names: tuple[StateKey, ...], query: dict[str, str], limit: int
+    names: Iterable[StateKey], query: dict[str, str], limit: int
 ) -> tuple[list[StateKey], bool]:
     """Return the keys of a page and whether there are more behind it."""
     prefix, after = query.get("prefix", ""), query.get("after", "")

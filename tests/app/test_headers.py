@@ -3,23 +3,16 @@
 import pytest
 from httpx import AsyncClient
 
+from tests.app.calls import MUTATIONS, READS, SESSION, everything, make
 from tests.problems import assert_problem
 
-SESSION = "/v1/sessions/a"
-READS = (
-    SESSION,
-    f"{SESSION}?include=state,messages",
-    f"{SESSION}/messages",
-    f"{SESSION}/state",
-    f"{SESSION}/state?values=true",
-    f"{SESSION}/state/k",
+READ_PATHS = tuple(call.path() for call in READS.values())
+JSON_ROUTES = tuple(
+    (call.method, call.path(), call.body)
+    for call in MUTATIONS.values()
+    if call.body and call.does != "put_value"
 )
-JSON_ROUTES = (
-    ("PUT", SESSION, b"{}"),
-    ("PATCH", SESSION, b"{}"),
-    ("POST", f"{SESSION}/messages", b'{"messages":[{}]}'),
-    ("POST", f"{SESSION}/state", b'{"set":{"j":1}}'),
-)
+NO_QUERY = sorted(MUTATIONS.keys() - {"put_value", "delete_state", "clear", "pop", "trim"})
 
 
 @pytest.mark.parametrize("sent", ["abc", "a.b_c:d-1", "x" * 128])
@@ -41,7 +34,7 @@ async def test_another_request_id_is_replaced(api: AsyncClient, sent: str) -> No
 async def test_no_answer_of_the_api_may_be_stored(api: AsyncClient) -> None:
     answers = [await api.request(method, path, content=body) for method, path, body in JSON_ROUTES]
     answers += [await api.put(f"{SESSION}/state/k", content=b"1")]
-    answers += [await api.get(path) for path in READS]
+    answers += [await api.get(path) for path in READ_PATHS]
     answers += [await api.get("/v1/nothing"), await api.get("/v1/sessions/%00")]
     answers += [await api.post(SESSION), await api.delete(SESSION), await api.get(SESSION)]
 
@@ -51,22 +44,31 @@ async def test_no_answer_of_the_api_may_be_stored(api: AsyncClient) -> None:
 async def test_acknowledged_writes_say_what_they_survive_and_reads_do_not(
     api: AsyncClient,
 ) -> None:
-    writes = [await api.request(method, path, content=body) for method, path, body in JSON_ROUTES]
-    writes += [await api.put(f"{SESSION}/state/k", content=b"1")]
-    reads = [await api.get(path) for path in READS]
-    writes += [await api.delete(f"{SESSION}/state/k"), await api.delete(SESSION)]
-
-    assert {write.headers.get("Durability") for write in writes} == {"redis"}
+    await make(api)
+    reads = [await call.send(api) for call in READS.values()]
     assert {read.headers.get("Durability") for read in reads} == {None}
     assert {read.headers.get("Age") for read in reads} == {None}
-    assert all("Session-Expires" in answer.headers for answer in [*writes[:-1], *reads])
+    assert all("Session-Expires" in read.headers for read in reads)
+    assert all("Idempotency-Replayed" not in read.headers for read in reads)
+
+    for does, call in MUTATIONS.items():
+        await api.delete("/v1/sessions/b")
+        await make(api)
+        for _ in range(1 if does in {"copy", "delete_session"} else 2):
+            write = await call.send(api)
+            assert write.is_success, does
+            assert write.headers["Durability"] == "redis"
+            assert ("Session-Expires" in write.headers) is (does != "delete_session")
+            assert "Idempotency-Replayed" not in write.headers
+        gone = [await api.delete(SESSION), await api.delete(SESSION), await call.send(api)]
+        assert {each.headers.get("Durability") for each in gone if each.is_success} == {"redis"}
 
 
 async def test_head_is_get_without_the_body(wire: AsyncClient) -> None:
-    await wire.put(f"{SESSION}/state/k", content=b"1")
+    await make(wire)
     changing = {"date", "x-request-id"}
 
-    for path in (*READS, "/health/live", "/v1/sessions/none", "/v1/sessions/%00"):
+    for path in (*READ_PATHS, "/health/live", "/v1/sessions/none", "/v1/sessions/%00"):
         got, headed = await wire.get(path), await wire.head(path)
         assert (headed.status_code, headed.content) == (got.status_code, b"")
         for name in got.headers.keys() - changing:
@@ -89,7 +91,7 @@ async def test_304_has_no_body_on_the_wire(wire: AsyncClient) -> None:
 async def test_json_may_be_called_so_or_nothing(
     api: AsyncClient, method: str, path: str, body: bytes, media_type: str | None
 ) -> None:
-    await api.put(SESSION)
+    await make(api)
     headers = {} if media_type is None else {"Content-Type": media_type}
 
     assert (await api.request(method, path, content=body, headers=headers)).is_success
@@ -118,9 +120,14 @@ async def test_a_compressed_body_is_refused(api: AsyncClient) -> None:
     ("path", "allowed"),
     [
         (SESSION, "DELETE, GET, HEAD, PATCH, PUT"),
-        (f"{SESSION}/state", "GET, HEAD, POST"),
+        ("/v1/sessions", "GET, HEAD"),
+        (f"{SESSION}/copy", "POST"),
+        (f"{SESSION}/state", "DELETE, GET, HEAD, POST"),
         (f"{SESSION}/state/k", "DELETE, GET, HEAD, PUT"),
-        (f"{SESSION}/messages", "GET, HEAD, POST"),
+        (f"{SESSION}/messages", "DELETE, GET, HEAD, POST, PUT"),
+        (f"{SESSION}/messages/1", "DELETE, GET, HEAD"),
+        (f"{SESSION}/messages/nonsense", "DELETE, GET, HEAD"),
+        (f"{SESSION}/lease", "DELETE, PATCH, POST"),
         ("/health", "GET, HEAD"),
         ("/health/live", "GET, HEAD"),
         ("/health/ready", "GET, HEAD"),
@@ -129,7 +136,7 @@ async def test_a_compressed_body_is_refused(api: AsyncClient) -> None:
 async def test_other_methods_are_told_which_there_are(
     api: AsyncClient, path: str, allowed: str
 ) -> None:
-    for method in {"POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - set(
+    for method in {"GET", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - set(
         allowed.split(", ")
     ):
         response = await api.request(method, path)
@@ -151,25 +158,43 @@ async def test_too_many_bytes_of_headers_are_431(wire: AsyncClient) -> None:
     assert (await wire.get("/health", headers={"X-Long": "x" * 60_000})).status_code == 200
 
 
-@pytest.mark.parametrize("path", READS)
+@pytest.mark.parametrize("path", READ_PATHS)
 async def test_an_unknown_query_parameter_is_refused(api: AsyncClient, path: str) -> None:
     separator = "&" if "?" in path else "?"
     assert_problem(await api.get(f"{path}{separator}x/y=1"), 400, at="/query/x~1y")
 
 
-@pytest.mark.parametrize(("method", "path", "body"), JSON_ROUTES)
-async def test_a_write_takes_no_query(
-    api: AsyncClient, method: str, path: str, body: bytes
+@pytest.mark.parametrize("does", MUTATIONS)
+async def test_a_write_takes_no_query_that_it_does_not_know(api: AsyncClient, does: str) -> None:
+    await make(api)
+    before, call = await everything(api), MUTATIONS[does]
+    separator = "&" if call.query else "?"
+
+    for query in ("dry_run=1", "limit=1", "prefix" if does in NO_QUERY else "values=true"):
+        path = f"{call.path()}{separator}{query}"
+        response = await api.request(call.method, path, content=call.body)
+        assert_problem(response, 400, at=f"/query/{query.partition('=')[0]}")
+    assert await everything(api) == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("DELETE", "state", "prefix"),
+        ("PUT", "state/k", "key_ttl"),
+        ("DELETE", "messages", "last"),
+        ("DELETE", "messages", "before"),
+        ("GET", "messages", "max_bytes"),
+        ("GET", "messages", "id"),
+        ("GET", "state", "after"),
+    ],
+)
+async def test_a_query_parameter_is_given_once(
+    api: AsyncClient, method: str, path: str, name: str
 ) -> None:
-    response = await api.request(method, f"{path}?dry_run=1", content=body)
-    assert_problem(response, 400, at="/query/dry_run")
-    assert_problem(await api.get(SESSION), 404)
+    await make(api)
+    before = await everything(api)
 
-
-@pytest.mark.parametrize("path", ["messages", "state"])
-async def test_a_key_that_would_not_be_remembered_is_refused(api: AsyncClient, path: str) -> None:
-    headers = {"Idempotency-Key": "k"}
-    response = await api.post(f"{SESSION}/{path}", content=b"{}", headers=headers)
-
-    assert_problem(response, 400, "idempotency_not_supported", at="/headers/idempotency-key")
-    assert_problem(await api.get(SESSION), 404)
+    response = await api.request(method, f"{SESSION}/{path}?{name}=1&{name}=1", content=b"1")
+    assert_problem(response, 400, at=f"/query/{name}")
+    assert await everything(api) == before

@@ -65,9 +65,10 @@ async def test_names_have_their_longest_in_bytes(api: AsyncClient) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/v1", "/v1/", "/v1/sessions", "/v1/session/a", "/v1/sessions/a/", "/v1/sessions/a/x",
+        "/v1", "/v1/", "/v1/session", "/v1/session/a", "/v1/sessions/a/", "/v1/sessions/a/x",
         "/v1/sessions/a/state/b/", "/v1/sessions/a/state/b/c", "//v1/sessions/a", "/V1/sessions/a",
-        "/v1/sessions/a/messages/", "/nothing", "/%2Fhealth", "/health/", "/v1%2Fsessions/a",
+        "/v1/sessions/a/messages/1/", "/v1/sessions/a/copy/", "/v1/sessions/a/lease/x",
+        "/nothing", "/%2Fhealth", "/health/", "/v1%2Fsessions/a",
     ],
 )  # fmt: skip
 async def test_there_is_nothing_at_other_paths(api: AsyncClient, path: str) -> None:

@@ -100,6 +100,39 @@ async def test_a_page_of_messages_ends_early_where_it_would_be_too_large(start: 
         assert oldest["next"] == oldest["messages"][-1]["seq"] < 12
 
 
+@pytest.mark.parametrize("headers", [{}, {"Cache-Control": "no-cache"}])
+async def test_what_was_accepted_under_higher_limits_is_never_told_as_absent(
+    start: Serve, headers: dict[str, str]
+) -> None:
+    async with start() as api:
+        await api.post(f"{SESSION}/messages", json={"messages": [{}, {"x": "y" * 5_000}, {}]})
+        await api.post(f"{SESSION}/state", json={"set": {"k": "x" * 5_000, "l": 1}})
+    lower = {"MAX_ANSWER_BYTES": "1024", "MAX_VALUE_BYTES": "512", "MAX_MESSAGE_BYTES": "512"}
+    async with start(**lower) as api:
+
+        async def page(query: str) -> tuple[list[int], int | None, int | None]:
+            answer = await api.get(f"{SESSION}/messages{query}", headers=headers)
+            assert answer.status_code == 200, answer.text
+            document = answer.json()
+            seqs = [message["seq"] for message in document["messages"]]
+            return seqs, document["prev"], document["next"]
+
+        assert await page("") == ([3], 3, None)
+        assert await page("?before=2") == ([1], None, 1)
+        assert await page("?after=0") == ([1], None, 1)
+        for path in ("messages?after=1", "messages?before=3", "messages/2"):
+            refused = await api.get(f"{SESSION}/{path}", headers=headers)
+            assert assert_problem(refused, 413, "too_large")["limit"] == 1_024
+        assert len((await api.get(f"{SESSION}/state/k", headers=headers)).content) == 5_002
+        listed = await api.get(f"{SESSION}/state?values=true", headers=headers)
+        assert (list(listed.json()["values"]), listed.json()["next"]) == (["k"], "k")
+        for part in ("state", "messages"):
+            whole = await api.get(f"{SESSION}?include={part}", headers=headers)
+            assert assert_problem(whole, 413)["limit"] == 1_024
+        assert_problem(await api.delete(f"{SESSION}/messages?last=2"), 413)
+        assert_problem(await api.post(f"{SESSION}/copy", json={"to": "b"}), 413)
+
+
 async def test_memory_answers_no_more_keys_than_redis_would(start: Serve) -> None:
     async with start(MAX_KEYS_PER_CALL="3") as api:
         for keys in ("ab", "cd"):

@@ -10,6 +10,7 @@ from httpx import AsyncClient, Response
 from redis import Redis
 
 from service.settings import load_settings
+from tests.app import calls as calls_of
 from tests.conftest import FLAVOURS, run_app
 from tests.polling import eventually
 from tests.problems import assert_problem
@@ -17,7 +18,10 @@ from tests.servers import Flavour, Server, start_server
 
 SESSION = "/v1/sessions/a"
 MESSAGES = {"messages": [{"n": 1}]}
-READS = ("", "?include=state,messages", "/messages", "/state", "/state?values=true", "/state/k")
+READS = (
+    "", "?include=state,messages", "/messages", "/messages?last=1", "/messages/1", "/state",
+    "/state?values=true", "/state/k",
+)  # fmt: skip
 
 
 def run_on(url: str) -> AbstractAsyncContextManager[AsyncClient]:
@@ -35,20 +39,12 @@ async def api(own_server: Server) -> AsyncIterator[AsyncClient]:
         yield api
 
 
-async def every_call(api: AsyncClient, session: str = SESSION) -> list[Response]:
-    """Call each route once, reads first."""
-    reads = [await api.get(session + path) for path in READS]
-    return [
-        *reads,
-        await api.post(f"{session}/state", json={"get": ["k"]}),
-        await api.put(session),
-        await api.patch(session, json={}),
-        await api.post(f"{session}/messages", json=MESSAGES),
-        await api.post(f"{session}/state", json={"set": {"k": 1}}),
-        await api.put(f"{session}/state/k"),
-        await api.delete(f"{session}/state/k"),
-        await api.delete(session),
-    ]
+async def every_call(api: AsyncClient) -> list[Response]:
+    """Call each route of a session once, with a key and a lease where they go."""
+    keyed = {"Idempotency-Key": "k", "Lease-Token": "x"}
+    calls = [*calls_of.READS.values(), *calls_of.MUTATIONS.values()]
+    batch = await api.post(f"{SESSION}/state", json={"get": ["k"]})
+    return [batch, await api.get("/v1/sessions"), *[await call.send(api, keyed) for call in calls]]
 
 
 def assert_unavailable(response: Response, outcome: str) -> None:
@@ -128,6 +124,28 @@ async def test_a_frozen_server_is_503_within_2_seconds(
     await eventually(write, lambda r: r.status_code == 201, within_seconds=3)
 
 
+async def test_merges_that_wait_for_each_other_wait_for_a_frozen_server_once(
+    api: AsyncClient, own_server: Server
+) -> None:
+    merge = {"merge": {"o": {"x": 1}}}
+    own_server.pause()
+    try:
+        began = monotonic()
+        answers = await asyncio.gather(
+            *[api.post(f"{SESSION}/state", json=merge) for _ in range(4)]
+        )
+        assert monotonic() - began < 2
+    finally:
+        own_server.resume()
+    outcomes = sorted(assert_problem(answer, 503)["outcome"] for answer in answers)
+    assert outcomes == ["not_applied", "not_applied", "not_applied", "unknown"]
+
+    async def write() -> Response:
+        return await api.post(f"{SESSION}/state", json=merge)
+
+    await eventually(write, lambda r: r.status_code == 200, within_seconds=3)
+
+
 async def test_writes_are_taken_again_when_redis_is_back(
     api: AsyncClient, own_server: Server
 ) -> None:
@@ -175,6 +193,35 @@ async def test_a_stale_answer_is_given_only_to_those_who_accept_it(
     assert conditional.status_code == 304
 
 
+async def test_a_key_past_its_expiry_is_not_answered_from_memory(
+    api: AsyncClient, own_server: Server
+) -> None:
+    await api.put(f"{SESSION}/state/short", content=b"1", params={"key_ttl": "1.5"})
+    assert (await api.get(f"{SESSION}?include=state")).json()["state_key_count"] == 2
+    own_server.kill()
+
+    async def whole() -> Response:
+        stale = {"Cache-Control": "stale-if-error=60"}
+        return await api.get(f"{SESSION}?include=state", headers=stale)
+
+    before = await whole()
+    assert b'"short"' in before.content
+    after = await eventually(whole, lambda r: b'"short"' not in r.content)
+    assert (after.status_code, list(after.json()["state"])) == (200, ["k"])
+
+
+async def test_what_memory_knows_to_be_absent_is_told_with_its_age(
+    api: AsyncClient, own_server: Server
+) -> None:
+    await api.get(f"{SESSION}?include=state,messages")
+    own_server.kill()
+
+    for path in ("state/none", "messages/99"):
+        answer = await api.get(f"{SESSION}/{path}", headers={"Cache-Control": "stale-if-error=60"})
+        assert answer.status_code == 404
+        assert 0 <= int(answer.headers["Age"]) < 10
+
+
 async def test_what_is_not_held_is_never_answered_from_memory(
     api: AsyncClient, own_server: Server
 ) -> None:
@@ -206,8 +253,9 @@ async def test_a_session_past_its_expiry_is_503_in_an_outage(
 async def test_on_a_full_redis_only_what_grows_is_refused(flavour: Flavour) -> None:
     with start_server(flavour) as server, Redis.from_url(server.url) as operator:
         async with run_on(server.url) as api:
-            await api.put(f"{SESSION}/state/k", content=b"1")
-            etag = (await api.post(f"{SESSION}/messages", json=MESSAGES)).headers["ETag"]
+            await api.post(f"{SESSION}/state", json={"set": {"k": 1, "o": {}, "p": 1}})
+            five = b'{"messages":[{},{},{},{},{}]}'
+            etag = (await api.post(f"{SESSION}/messages", content=five)).headers["ETag"]
             operator.config_set("maxmemory", 1)
 
             for method, path, body in (
@@ -216,6 +264,9 @@ async def test_on_a_full_redis_only_what_grows_is_refused(flavour: Flavour) -> N
                 ("PUT", f"{SESSION}/state/k", b"1"),
                 ("POST", f"{SESSION}/messages", b'{"messages":[{}]}'),
                 ("POST", f"{SESSION}/state", b'{"set":{"other":2,"k":null}}'),
+                ("POST", f"{SESSION}/state", b'{"merge":{"o":{"x":2}}}'),
+                ("PUT", f"{SESSION}/messages", b'{"messages":[{}]}'),
+                ("POST", f"{SESSION}/copy", b'{"to":"b"}'),
             ):
                 refused = await api.request(method, path, content=body)
                 assert_problem(refused, 507, "redis_full")
@@ -230,6 +281,14 @@ async def test_on_a_full_redis_only_what_grows_is_refused(flavour: Flavour) -> N
             batch = await api.post(f"{SESSION}/state", json={"set": {"k": None}})
             assert (batch.status_code, batch.json()["deleted"]) == (200, 1)
             assert (await api.delete(f"{SESSION}/state/k")).status_code == 204
+            assert (await api.delete(f"{SESSION}/state")).json() == {"deleted": 2}
+            assert (await api.delete(f"{SESSION}/messages?before=2")).json() == {"deleted": 1}
+            assert (await api.delete(f"{SESSION}/messages/3")).status_code == 204
+            popped = await api.delete(
+                f"{SESSION}/messages?last=1", headers={"Idempotency-Key": "k"}
+            )
+            assert [message["seq"] for message in popped.json()["messages"]] == [5]
+            assert (await api.delete(f"{SESSION}/messages")).status_code == 204
             assert (await api.delete(SESSION)).status_code == 204
 
             operator.config_set("maxmemory", 0)

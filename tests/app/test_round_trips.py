@@ -9,7 +9,8 @@ from httpx import AsyncClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-COLD = {"Cache-Control": "no-cache"}
+from tests.app.calls import COLD
+
 WAYS: tuple[dict[str, str], ...] = ({}, COLD)
 
 examples = settings(
@@ -137,3 +138,127 @@ async def test_a_dedupe_member_is_told_as_it_was_sent(
     again = await client.post(url, content=body)
     assert again.status_code == 200
     assert f'"duplicates":[{first}]'.encode() in again.content
+
+
+def positions(content: bytes, texts: list[str]) -> list[int]:
+    """Return where each text of a message stands, one behind the other; fail if one does not."""
+    found, position = [], 0
+    for text in texts:
+        position = content.index(f'"message":{text}}}'.encode(), position) + 1
+        found.append(position)
+    return found
+
+
+@examples
+@given(first=st.lists(objects, max_size=3), texts=st.lists(objects, max_size=5), blank=blanks)
+async def test_messages_that_replace_others_come_back_in_every_way(
+    client: AsyncClient, first: list[str], texts: list[str], blank: str
+) -> None:
+    session = f"/v1/sessions/{uuid4()}"
+    url = f"{session}/messages"
+    for sent in (first, texts):
+        joined = f"{blank},{blank}".join(sent)
+        put = await client.put(url, content=f'{{"messages":[{blank}{joined}{blank}]}}'.encode())
+        assert put.status_code == 200, put.text
+    seqs = range(len(first) + 1, len(first) + len(texts) + 1)
+
+    for way in WAYS:
+        positions((await client.get(url, headers=way)).content, texts)
+        whole = await client.get(f"{session}?include=messages", headers=way)
+        assert len(positions(whole.content, texts)) == whole.json()["total"]
+        for seq, text in zip(seqs, texts, strict=True):
+            one = await client.get(f"{url}/{seq}", headers=way)
+            assert one.content.startswith(f'{{"seq":{seq},"at":"'.encode())
+            assert one.content.endswith(f'"message":{text}}}'.encode())
+    popped = await client.delete(f"{url}?last=3")
+    assert len(positions(popped.content, texts[-3:])) == len(popped.json()["messages"])
+    positions((await client.get(url)).content, texts[:-3])
+
+
+@examples
+@given(identity=st.text(st.characters(exclude_categories=["Cs"]), max_size=12), text=values)
+async def test_a_message_is_found_by_any_identity(
+    client: AsyncClient, identity: str, text: str
+) -> None:
+    url, name = f"/v1/sessions/{uuid4()}/messages", json.dumps(identity)
+    message = f'{{"v":{text},"id":{name}}}'
+    body = f'{{"messages":[{{}},{message},{{}}],"dedupe":"id"}}'.encode()
+    posted = await client.post(url, content=body)
+    assert posted.status_code == 201, posted.text
+
+    for way in WAYS:
+        found = await client.get(url, params={"id": identity}, headers=way)
+        assert [each["seq"] for each in found.json()["messages"]] == [2]
+        positions(found.content, [message])
+
+
+@examples
+@given(ids=st.tuples(names(256), names(256)), key=names(512), text=values, message=objects)
+async def test_a_copy_comes_back_as_its_source(
+    client: AsyncClient, ids: tuple[str, str], key: str, text: str, message: str
+) -> None:
+    source, fork = (f"/v1/sessions/{quote(name, safe='')}" for name in ids)
+    value = f"/state/{quote(key, safe='')}"
+    await client.delete(fork)
+    await client.delete(source)
+    await client.put(source + value, content=text.encode(), headers={"Content-Type": "a/x+json"})
+    await client.put(f"{source}/messages", content=f'{{"messages":[{message}]}}'.encode())
+    copied = await client.post(f"{source}/copy", json={"to": ids[1]})
+    if source == fork:
+        assert copied.status_code == 409
+        return
+
+    assert copied.json()["id"] == ids[1]
+    for way in WAYS:
+        read = await client.get(fork + value, headers=way)
+        assert (read.content, read.headers["Content-Type"]) == (text.encode(), "a/x+json")
+        positions((await client.get(f"{fork}/messages", headers=way)).content, [message])
+        whole = await client.get(f"{fork}?include=state,messages", headers=way)
+        assert list(whole.json()["state"]) == [key]
+
+
+@examples
+@given(data=st.binary(max_size=200), media_type=media_types, key=names(512), text=values)
+async def test_raw_values_of_a_batch_come_back_beside_others(
+    client: AsyncClient, data: bytes, media_type: str, key: str, text: str
+) -> None:
+    session = f"/v1/sessions/{uuid4()}"
+    url = f"{session}/state"
+    raw = {"$raw": b64encode(data).decode(), "type": media_type}
+    sent = await client.post(url, json={"set": {key: raw}, "get": [key], "key_ttl": 60})
+    assert sent.status_code == 200, sent.text
+    assert sent.json()["values"] == {key: raw}
+    other = "o" if key != "o" else "p"
+    put = await client.put(
+        f"{url}/{other}?key_ttl=60", content=text.encode(), headers={"Content-Type": "a/x+json"}
+    )
+    assert put.status_code == 201, put.text
+
+    for way in WAYS:
+        read = await client.get(f"{url}/{quote(key, safe='')}", headers=way)
+        assert (read.content, read.headers["Content-Type"]) == (data, media_type)
+        listed = await client.get(f"{url}?values=true", headers=way)
+        whole = await client.get(f"{session}?include=state", headers=way)
+        batch = await client.post(url, json={"get": [key, other]}, headers=way)
+        for answer, member in ((listed, "values"), (whole, "state"), (batch, "values")):
+            assert answer.json()[member][key] == raw
+            assert f'"{other}":{text}'.encode() in answer.content
+
+
+@examples
+@given(kept=values, patched=values, blank=blanks)
+async def test_what_a_merge_does_not_touch_comes_back(
+    client: AsyncClient, kept: str, patched: str, blank: str
+) -> None:
+    url = f"/v1/sessions/{uuid4()}/state"
+    value = f'{blank}{{{blank}"gone":1,"kept" :{blank}{kept} ,"new":[{kept}]}}{blank}'
+    batch = f'{{"set":{{"k":{value}}}}}'.encode()
+    assert (await client.post(url, content=batch)).status_code == 200
+    patch = f'{{"gone":null,"new":[{patched}]}}'
+    merged = await client.post(url, content=f'{{"merge":{{"k":{patch}}},"get":["k"]}}'.encode())
+
+    assert merged.status_code == 200, merged.text
+    for way in WAYS:
+        read = (await client.get(f"{url}/k", headers=way)).text
+        assert read == f'{{"kept":{kept},"new":[{patched}]}}'
+        assert f'"k":{read}}}' in merged.text

@@ -163,6 +163,8 @@ async def test_with_touch_access_every_kind_of_read_renews(api: AsyncClient) -> 
     async def is_renewed_by(path: str) -> None:
         session = f"/v1/sessions/{quote(path, safe='')}-"
         await api.put(f"{session}/state/k", content=b"1")
+        message = {"messages": [{"id": 1}], "dedupe": "id"}
+        await api.post(f"{session}/messages", json=message)
         created = await api.put(session, json={"ttl": 60, "touch": "access"})
         ends = created.headers["Session-Expires"]
 
@@ -173,7 +175,10 @@ async def test_with_touch_access_every_kind_of_read_renews(api: AsyncClient) -> 
         renewed = await eventually(read, lambda r: r.headers["Session-Expires"] > ends)
         assert renewed.headers["Session-TTL"] == "60"
 
-    paths = ("", "?include=state,messages", "/messages", "/state", "/state?values=true", "/state/k")
+    paths = (
+        "", "?include=state,messages", "/messages", "/messages?id=1", "/messages/1", "/state",
+        "/state?values=true", "/state/k",
+    )  # fmt: skip
     await asyncio.gather(*map(is_renewed_by, paths))
 
 

@@ -175,3 +175,19 @@ async def test_a_batch_that_names_nothing_renews_as_an_empty_patch_does(
 
     assert renewed.json() == {"values": {}, "deleted": 0, "etag": before.json()["etag"]}
     assert renewed.headers["Session-Expires"] > before.headers["Session-Expires"]
+
+
+async def test_a_patch_that_names_a_member_twice_is_pointed_at(client: AsyncClient) -> None:
+    for value in ('{"x":{"q":1}}', '{"x":{}}'):
+        await client.post(URL, content=f'{{"set":{{"a/b":{value}}}}}')
+        answer = await client.post(URL, content='{"merge":{"a/b":{"x":{"q":1,"q":2}}}}')
+        assert_problem(answer, 400, at="/merge/a~1b/x")
+
+
+async def test_a_value_that_cannot_be_merged_into_is_pointed_at(client: AsyncClient) -> None:
+    await client.put(f"{URL}/raw", content=b"\x00")
+    await client.post(URL, content='{"set":{"twice":{"q":1,"q":2}}}')
+
+    for key in ("raw", "twice"):
+        answer = await client.post(URL, json={"merge": {key: {"q": 3}}})
+        assert_problem(answer, 422, "not_mergeable", at=f"/merge/{key}")

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import orjson
 import pytest
 
-from service.errors import PreconditionFailed, ServiceError, Unavailable
+from service.errors import Fault, PreconditionFailed, ServiceError, Unavailable, Unprocessable
 from service.http.answers import (
     check_read_conditions,
     json_response,
@@ -126,3 +127,18 @@ def test_an_error_says_when_to_come_back() -> None:
     response = problem_response(Unavailable("No.", retry_after_seconds=5), "id")
 
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+
+
+def test_what_cannot_be_processed_points_at_the_place() -> None:
+    fault = Fault("/merge/k", "names must be unique")
+    response = problem_response(Unprocessable("No.", fault, code="not_mergeable"), "id")
+
+    document = orjson.loads(response.body)
+    assert (response.status_code, document["code"]) == (422, "not_mergeable")
+    assert document["errors"] == [{"pointer": "/merge/k", "reason": "names must be unique"}]
+
+
+def test_an_error_without_a_place_points_nowhere() -> None:
+    response = problem_response(Unprocessable("No.", code="idempotency_key_reused"), "id")
+
+    assert "errors" not in orjson.loads(response.body)

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import BadInput, escaped
-from service.http.names import session_id, state_key, state_key_in_path
+from service.http.names import (
+    MOST_SEQ,
+    seq_in_path,
+    session_id,
+    state_key,
+    state_key_in_path,
+)
 
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=64)
 
@@ -53,3 +59,15 @@ def test_dots_are_keys_in_bodies() -> None:
 @pytest.mark.parametrize(("name", "token"), [("a/b", "a~1b"), ("~1", "~01"), ("~/", "~0~1")])
 def test_a_member_becomes_a_token_of_a_pointer(name: str, token: str) -> None:
     assert escaped(name) == token
+
+
+@pytest.mark.parametrize("seq", [1, 7, MOST_SEQ])
+def test_a_seq_is_digits_of_a_path(seq: int) -> None:
+    assert seq_in_path(str(seq).encode()) == seq
+
+
+@pytest.mark.parametrize("raw", [b"", b"0", b"281474976710656", b"9" * 20, b"+1", b"1.0", b"%31a"])
+def test_what_is_no_seq_points_at_the_path(raw: bytes) -> None:
+    with pytest.raises(BadInput) as caught:
+        seq_in_path(raw)
+    assert caught.value.faults[0].pointer == "/path/seq"
