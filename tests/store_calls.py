@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypedDict, Unpack
 
+from redis import Redis
+
 from service.codec import digest
 from service.model import (
     Conditions,
@@ -25,6 +27,7 @@ from service.model import (
 )
 from service.sessions import Sessions
 from service.store import Defaults, Link, RedisStore, RedisTarget
+from service.store.keys import session_keys
 from service.writes import (
     Append,
     Appended,
@@ -335,3 +338,12 @@ def _is_within(message: Message, window: Window) -> bool:
         and (window.before is None or message.seq < window.before)
         and (window.since_ms is None or message.at_ms >= window.since_ms)
     )
+
+
+def lives(redis: Redis, ref: SessionRef) -> list[int]:
+    """Return how long each key of a session lives, in ms, all at the same moment."""
+    with redis.pipeline(transaction=True) as pipeline:
+        for key in session_keys(ref):
+            pipeline.pttl(key)
+        found: list[int] = pipeline.execute()
+    return found

@@ -22,7 +22,7 @@ from service.store import Directory, RedisStore
 from service.store.keys import session_keys
 from service.writes import SettingsChange
 from tests.polling import eventually
-from tests.store_calls import UNCONDITIONAL, Chat, matching, not_matching, tag_of, writing
+from tests.store_calls import UNCONDITIONAL, Chat, lives, matching, not_matching, tag_of, writing
 
 A_MINUTE_MS = 60_000
 PURGED_AT_ONCE = 2_000
@@ -292,5 +292,5 @@ async def test_all_keys_of_the_session_share_its_expiry(chat: Chat, redis: Redis
     await chat.write({"a": b"1"}, key_ttl_ms=10 * A_MINUTE_MS, change=change)
     await chat.say("x")
 
-    left = [redis.pttl(key) for key in session_keys(chat.ref)]
+    left = lives(redis, chat.ref)
     assert all(A_MINUTE_MS - 1_000 < ms <= A_MINUTE_MS for ms in left)

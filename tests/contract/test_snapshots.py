@@ -11,7 +11,7 @@ from service.store import RedisStore
 from service.store.keys import session_keys
 from service.writes import Done, SettingsChange
 from tests.servers import Server
-from tests.store_calls import Chat, keyed, open_store, ref_of
+from tests.store_calls import Chat, keyed, lives, open_store, ref_of
 
 COPY = ref_of("copy")
 
@@ -112,7 +112,7 @@ async def test_expiries_of_keys_are_copied(chat: Chat, store: RedisStore, redis:
         "c": None,
     }
     assert copied.session.state_key_count == 2
-    left = [redis.pttl(key) for key in session_keys(COPY)]
+    left = lives(redis, COPY)
     assert max(left) - min(left) <= 1
 
 
