@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections import deque
 from pathlib import Path
 
@@ -12,18 +13,29 @@ from service.memory.governor import Governor, Policy
 from service.memory.levers import Collect, Evict, Lever, MallocTrim, Relief
 from service.memory.machine import read_host
 from service.memory.quota import read_quota
-from service.memory.usage import open_probe
+from service.memory.usage import UsageProbe, open_probe
 from service.vitals import Tier
 
 MIB = 1_048_576
 BLOB_BYTES = 65_536
+KERNEL_LAG_SECONDS = 2.1
+"""How far the kernel's own figures of a group may be behind, and a little more."""
+
+
+def settled(probe: UsageProbe) -> int:
+    """Return the bytes in use once what the start of this process took has come to be told."""
+    used, before = probe.used_bytes(), -MIB
+    while abs(used - before) > MIB // 8:
+        time.sleep(KERNEL_LAG_SECONDS)
+        used, before = probe.used_bytes(), used
+    return used
 
 
 def look(counter: Path, scratch: Path) -> None:
     """Use memory in several ways; tell how the usage and the kernel's own `counter` moved."""
     quota = read_quota(setting_mb=None, dyno_ram_mb=None, host_bytes=read_host().total_bytes)
     with open_probe(quota) as probe:
-        empty, empty_counter = probe.used_bytes(), int(counter.read_text())
+        empty, empty_counter = settled(probe), int(counter.read_text())
         scratch.write_bytes(b"x" * (50 * MIB))
         written, written_counter = probe.used_bytes(), int(counter.read_text())
         blobs = [os.urandom(BLOB_BYTES) for _ in range(64 * MIB // BLOB_BYTES)]
