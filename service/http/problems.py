@@ -19,6 +19,7 @@ from service.errors import (
     Unavailable,
     Unprocessable,
 )
+from service.http.answers import REPLAYED
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -70,7 +71,7 @@ def _errors(faults: tuple[Fault, ...]) -> dict[str, Any]:
 
 def _headers(error: ServiceError) -> dict[str, str]:
     headers = _own_headers(error)
-    return headers | {"Idempotency-Replayed": "true"} if error.is_replayed else headers
+    return headers | REPLAYED if error.is_replayed else headers
 
 
 def _own_headers(error: ServiceError) -> dict[str, str]:
