@@ -25,6 +25,7 @@ from service.memory.levers import Collect, Evict, MallocTrim, Relief, freeze_hea
 from service.memory.machine import read_host
 from service.memory.quota import read_quota
 from service.memory.usage import UsageProbe, open_probe
+from service.sealing import Sealer
 from service.sessions import Sessions
 from service.settings import Settings
 from service.store import Defaults, Directory, LeaseStore, Link, RedisStore, RedisTarget, Watch
@@ -56,6 +57,7 @@ def create_app(
             stack.push_async_callback(parts.link.aclose)
             watching = parts.watch.run(is_active=settings.enable_health_check)
             await stack.enter_async_context(_background(watching))
+            await stack.enter_async_context(_background(parts.sealer.run()))
             await stack.enter_async_context(_background(parts.governor.run()))
             freeze_heap()
             yield _state(settings, clock, stopping, parts)
@@ -72,6 +74,7 @@ class _Parts:
     watch: Watch
     hot: HotTier
     governor: Governor
+    sealer: Sealer
     sessions: Sessions
     leases: Leases
 
@@ -97,13 +100,16 @@ def _build(settings: Settings, clock: Clock) -> _Parts:
         max_messages=settings.max_messages,
         dedupe_window=settings.dedupe_window,
     )
+    store = RedisStore(link, settings.limits, defaults)
+    sealer = Sealer(store, hot, clock)
     return _Parts(
         probe=probe,
         link=link,
         watch=Watch(link, clock, connections_max=settings.redis_max_connections),
         hot=hot,
         governor=_governor(settings, clock, probe, hot),
-        sessions=Sessions(RedisStore(link, settings.limits, defaults), hot, clock, settings.limits),
+        sealer=sealer,
+        sessions=Sessions(store, hot, clock, settings.limits, sealer=sealer, is_told=lambda: False),
         leases=Leases(LeaseStore(link), clock),
     )
 

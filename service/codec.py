@@ -4,8 +4,7 @@ A state value is stored as
 
     tag (6 bytes, big-endian) | kind (1 byte) | [length (1 byte) | media type] | data
 
-and a message as `seq (6) | at in ms (6) | JSON text`. The header of a session is written by the
-scripts alone.
+and messages as chunks.py has them. The header of a session is written by the scripts alone.
 """
 
 from hashlib import blake2b
@@ -15,7 +14,7 @@ import msgspec
 from service.model import (
     JSON_TYPE,
     ETag,
-    Message,
+    LogFacts,
     Session,
     SessionId,
     StoredValue,
@@ -37,16 +36,35 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
     gen: str
     rev: int
     created_at: int
-    updated_at: int
-    renewed_at: int
+    updated_after: int
+    renewed_after: int
     ttl: int
     touch: Touch
     max_age: int
     max_messages: int
     last_seq: int
+    first: int
+    popped: int
+    count: int
+    tail: int
+    chunks: int
     largest: int
     dedupe: str
     expiring: int
+
+    @property
+    def log(self) -> LogFacts:
+        """What it tells of the log."""
+        return LogFacts(
+            last_seq=self.last_seq,
+            first_seq=self.first,
+            newest_seq=self.last_seq - self.popped,
+            count=self.count,
+            tail=self.tail,
+            chunks=self.chunks,
+            largest=self.largest,
+            dedupe=self.dedupe,
+        )
 
 
 _header = msgspec.msgpack.Decoder(Header)
@@ -57,20 +75,21 @@ def unpack_header(data: bytes) -> Header:
     return _header.decode(data)
 
 
-def session_of(header: Header, sid: SessionId, messages: int, state_keys: int) -> Session:
+def session_of(header: Header, sid: SessionId, state_keys: int) -> Session:
     """Join a header with what Redis counted."""
     return Session(
         id=sid,
         etag=ETag(gen=header.gen, rev=header.rev),
         created_at_ms=header.created_at,
-        updated_at_ms=header.updated_at,
-        renewed_at_ms=header.renewed_at,
+        updated_at_ms=header.created_at + header.updated_after,
+        renewed_at_ms=header.created_at + header.renewed_after,
         ttl_ms=header.ttl or None,
         touch=header.touch,
         max_age_ms=header.max_age or None,
         max_messages=header.max_messages,
-        message_count=messages,
+        message_count=header.count,
         state_key_count=state_keys,
+        has_expiring_keys=bool(header.expiring),
     )
 
 
@@ -95,17 +114,6 @@ def unpack_value(stored: bytes, expires_at_ms: int | None = None) -> StoredValue
     media_type = stored[start:end].decode("latin-1")
     value = Value(stored[end:], media_type, kind == _KIND_TYPED_JSON)
     return StoredValue(value, tag, expires_at_ms)
-
-
-def pack_message(message: Message) -> bytes:
-    """Return a message as the scripts store it."""
-    return b"".join((pack_number(message.seq), pack_number(message.at_ms), message.data))
-
-
-def unpack_message(stored: bytes) -> Message:
-    """Decode a message of Redis."""
-    at, data = NUMBER_BYTES, 2 * NUMBER_BYTES
-    return Message(unpack_number(stored), unpack_number(stored[at:data]), stored[data:])
 
 
 def pack_number(number: int) -> bytes:

@@ -1,17 +1,23 @@
 """The nouns of the service. Times are milliseconds since 1970 unless a name says otherwise."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
+
+import msgspec
+from msgspec.structs import replace
+
+from service.lines import Lines, Message, Span, Window
+
+__all__ = ["Lines", "Message", "Span", "Window"]
 
 Namespace = NewType("Namespace", str)
 SessionId = NewType("SessionId", str)
 StateKey = NewType("StateKey", str)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRef:
+class SessionRef(msgspec.Struct, frozen=True, kw_only=True):
     """A session's full name: ids of two namespaces never meet."""
 
     namespace: Namespace
@@ -26,8 +32,7 @@ class Touch(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ETag:
+class ETag(msgspec.Struct, frozen=True, kw_only=True):
     """A revision that no other can be mistaken for: `gen` is random at a session's creation."""
 
     gen: str
@@ -38,8 +43,7 @@ class ETag:
         return f'"{self.gen}-{self.rev}"'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One conversation, login or chat, without its contents."""
 
     id: SessionId
@@ -53,6 +57,7 @@ class Session:
     max_messages: int
     message_count: int
     state_key_count: int
+    has_expiring_keys: bool = False
 
     @property
     def expires_at_ms(self) -> int | None:
@@ -68,8 +73,7 @@ class Session:
 JSON_TYPE = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(msgspec.Struct, frozen=True):
     """A state value as it was sent: its bytes, its exact media type, and whether they are JSON."""
 
     data: bytes
@@ -77,8 +81,7 @@ class Value:
     is_json: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class StoredValue:
+class StoredValue(msgspec.Struct, frozen=True):
     """A state value, the number of the write that set it (its own ETag), its expiry if it has one.
 
     The number is random, 48 bits: who writes knows it before Redis does.
@@ -93,20 +96,10 @@ class StoredValue:
         return self.expires_at_ms is not None and self.expires_at_ms <= now_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One line of a session's log: `data` is the JSON text as it was sent."""
-
-    seq: int
-    at_ms: int
-    data: bytes
-
-
 ANY = "*"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """If-Match and If-None-Match (RFC 9110, 13.1): tags without quotes, (ANY,), None = not sent.
 
     `lease_token`: the lease that has to be the current one; None = none is claimed.
@@ -129,23 +122,6 @@ def _is_listed(tags: tuple[str, ...], current: ETag | None) -> bool:
     return current is not None and (tags == (ANY,) or str(current)[1:-1] in tags)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """Which messages to read: at most `limit` from one end of the seqs and times within bounds.
-
-    Of those only the newest whose JSON texts together have at most `max_bytes`. With `digest` at
-    most one message is let in: the newest that is remembered under that identity.
-    """
-
-    limit: int
-    newest: bool = True
-    after: int | None = None
-    before: int | None = None
-    since_ms: int | None = None
-    digest: bytes = b""
-    max_bytes: int | None = None
-
-
 class StatePart(StrEnum):
     """How much of a session's state to read."""
 
@@ -155,8 +131,7 @@ class StatePart(StrEnum):
     SOME = "some"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What to read of a session: messages of a window, and a part of the state.
 
     A snapshot may have any number of state keys, and brings what the messages are identified by.
@@ -168,35 +143,65 @@ class Reading:
     is_snapshot: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Freshness:
+class Freshness(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader accepts (RFC 9111, 5.2.1; RFC 5861, 4)."""
 
     no_cache: bool = False
     stale_if_error_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Messages of a window; first_seq and last_seq are the oldest and newest of the session."""
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages of a window; first_seq and last_seq are the oldest and newest of the session.
 
-    messages: tuple[Message, ...] = ()
+    `is_cut`: more are meant, but they would pass the limit of an answer.
+    """
+
+    lines: Lines = Lines()
+    span: Span = Span(0, 0)
     first_seq: int | None = None
     last_seq: int | None = None
-    has_older: bool = False
-    has_newer: bool = False
     is_cut: bool = False
 
+    @property
+    def count(self) -> int:
+        """How many messages are on the page."""
+        return self.span.end - self.span.start
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """What was read of a session, and Redis's time when it was; `names` with the expiry of each."""
+    @property
+    def json(self) -> bytes:
+        """The messages as an answer has them, with commas between."""
+        return self.lines.json(*self.span)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages, one by one."""
+        return tuple(self.lines.messages(*self.span))
+
+    @property
+    def prev_seq(self) -> int | None:
+        """The seq of the page's first message, if there are older ones."""
+        first = self.lines.seqs[self.span.start] if self.count else None
+        return first if first != self.first_seq else None
+
+    @property
+    def next_seq(self) -> int | None:
+        """The seq of the page's last message, if there are newer ones."""
+        last = self.lines.seqs[self.span.end - 1] if self.count else None
+        return last if last != self.last_seq else None
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read of a session, and Redis's time when it was; `names` with the expiry of each.
+
+    `elements` are those of the log in Redis that the page was made of.
+    """
 
     session: Session
     now_ms: int
     page: Page | None = None
-    names: Mapping[StateKey, int | None] = field(default_factory=dict)
-    values: Mapping[StateKey, StoredValue | None] = field(default_factory=dict)
+    elements: tuple[bytes, ...] = ()
+    names: Mapping[StateKey, int | None] = msgspec.field(default_factory=dict)
+    values: Mapping[StateKey, StoredValue | None] = msgspec.field(default_factory=dict)
     is_same: bool = False
     age_seconds: float | None = None
 
@@ -214,15 +219,29 @@ class View:
         return replace(self, names=names, values=kept)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class LogFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session tells of its log as it lies in Redis (session.lua).
+
+    `tail`: messages behind the last chunk; `largest`: bytes that no element passes.
+    """
+
+    last_seq: int
+    first_seq: int
+    newest_seq: int
+    count: int
+    tail: int
+    chunks: int
+    largest: int
+    dedupe: str
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A whole session as it was at one revision, with what identifies its messages."""
 
     session: Session
-    messages: tuple[Message, ...]
+    elements: tuple[bytes, ...]
     values: Mapping[StateKey, StoredValue]
-    last_seq: int
-    dedupe: str
+    log: LogFacts
     ring: bytes
 
 
@@ -234,8 +253,7 @@ class Lease:
     expires_at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """A page of sessions in no order; `next` leads to the next page, None at the end."""
 
     sessions: tuple[Session, ...]

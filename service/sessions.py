@@ -1,17 +1,19 @@
 """The use cases: read-through and write-through over the durable and the hot tier.
 
-A write is acknowledged when Redis has applied it; the hot tier follows, never leads. A read always
-asks Redis, which answers "the same" when the hot tier holds what is asked (no invalidation channel
-tells of other processes' writes yet, and old and new dyno overlap at every deploy).
+A write is acknowledged when Redis has applied it; the hot tier follows, never leads. A read is
+answered from memory as long as what is held is verified: Redis tells of every change of a key, by
+whomever. Else it asks Redis, which says "the same" when the hot tier holds what is asked.
 
 The clock is read before Redis is asked: an entry is rather too old than outliving its session.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from service.clock import Clock
 from service.errors import PreconditionFailed, TooLarge, Unavailable, Unprocessable
@@ -27,8 +29,10 @@ from service.model import (
     StateKey,
     StatePart,
     StoredValue,
+    Touch,
     View,
 )
+from service.sealing import Sealer
 from service.store import RedisStore
 from service.turns import Turns
 from service.writes import (
@@ -46,6 +50,10 @@ from service.writes import (
 )
 
 MERGE_TRIES = 16
+
+RENEWAL_MS = 1_000
+"""Reads of a session with touch=access renew it at most so often (read.lua)."""
+
 ANY_FRESHNESS = Freshness()
 
 D = TypeVar("D", bound=Done)
@@ -64,10 +72,21 @@ class _Flight:
 class Sessions:
     """Sessions of all namespaces. Every method may raise Unavailable or StoreFull."""
 
-    def __init__(self, store: RedisStore, hot: HotTier, clock: Clock, limits: Limits) -> None:
-        """Join the tiers."""
+    def __init__(
+        self,
+        store: RedisStore,
+        hot: HotTier,
+        clock: Clock,
+        limits: Limits,
+        *,
+        sealer: Sealer,
+        is_told: Callable[[], bool],
+    ) -> None:
+        """Join the tiers; `is_told` says whether Redis tells of changes now."""
         self._store = store
         self._hot = hot
+        self._sealer = sealer
+        self._is_told = is_told
         self._clock = clock
         self._limits = limits
         self._flights: dict[tuple[SessionRef, Reading], _Flight] = {}
@@ -104,6 +123,7 @@ class Sessions:
         call = self._store.append(ref, append, conditions)
         done = await self._write(ref, call, lambda e, done, now: e.appended(append, done, now))
         assert done is not None  # an append creates the session
+        self._sealer.appended(ref, done)
         return done
 
     async def replace(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended:
@@ -111,6 +131,7 @@ class Sessions:
         call = self._store.append(ref, append, conditions, replaces=True)
         done = await self._write(ref, call, lambda e, done, now: e.replaced(append, done, now))
         assert done is not None  # the same
+        self._sealer.appended(ref, done)
         return done
 
     async def remove(
@@ -118,7 +139,10 @@ class Sessions:
     ) -> Removed | None:
         """Remove messages; None if there is no session."""
         call = self._store.remove(ref, removal, conditions)
-        return await self._write(ref, call, lambda e, done, now: e.removed(done, now))
+        done = await self._write(ref, call, lambda e, done, now: e.removed(done, now))
+        if done is not None:
+            self._sealer.removed(ref, done)
+        return done
 
     async def write_state(
         self, ref: SessionRef, write: StateWrite, conditions: Conditions
@@ -229,8 +253,13 @@ class Sessions:
 
     async def _read_through(self, ref: SessionRef, reading: Reading) -> View | None:
         held = self._hot.get(ref)
+        if held is not None and self._may_trust(ref, held):
+            view = self._held_view(ref, held, reading, self._clock.monotonic())
+            if view is not None:
+                self._hot.count(is_hit=True)
+                return view
         # As it was when Redis last spoke of it: which keys have expired since is for its clock.
-        answer = held.view(reading, held.verified_at) if held else None
+        answer = self._held_view(ref, held, reading, held.verified_at) if held else None
         if held is None or answer is None:
             self._hot.count(is_hit=False)
             return await self._shared_fetch(ref, reading)
@@ -241,6 +270,28 @@ class Sessions:
             return view
         answer = replace(answer, session=view.session, now_ms=view.now_ms)
         return answer.without_expired(reading.state)
+
+    def _may_trust(self, ref: SessionRef, held: Entry) -> bool:
+        """Whether an entry may be answered without a word of Redis.
+
+        Not if the read has something to do there, or if only Redis's clock knows what is left.
+        """
+        if not (self._hot.is_verified(ref) and self._is_told()):
+            return False
+        session, redis_ms = held.session, held.redis_ms(self._clock.monotonic())
+        ends = session.expires_at_ms
+        has_ended = ends is not None and ends <= redis_ms
+        renews = session.touch is Touch.ACCESS and redis_ms >= session.renewed_at_ms + RENEWAL_MS
+        return not (has_ended or renews or session.has_expiring_keys)
+
+    def _held_view(self, ref: SessionRef, held: Entry, reading: Reading, now: float) -> View | None:
+        """Answer from an entry, and keep open what that has opened."""
+        view = held.view(reading, now)
+        if view is not None and view.page is not None and view.page.lines is not held.log.recent:
+            etag, window = held.session.etag, reading.window
+            assert window is not None
+            self._hot.reshape(ref, etag, lambda entry: entry.opened(window))
+        return view
 
     async def _shared_fetch(self, ref: SessionRef, reading: Reading) -> View | None:
         """Fetch, or wait for an equal fetch, unless a write came in after that one began.
@@ -269,6 +320,7 @@ class Sessions:
         try:
             view = await self._store.read(ref, reading, known)
             self._hot.fill(ref, self._known(ref, reading, view, now), fill)
+            self._hot.verify(ref, fill)
         finally:
             self._hot.end_fill(ref, fill)
         return view

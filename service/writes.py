@@ -1,14 +1,14 @@
 """What may be done to a session, and what was done. Times are milliseconds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 
-from service.model import ETag, Message, Session, StateKey, StoredValue, Touch, Value
+import msgspec
+
+from service.model import ETag, Lines, Message, Session, StateKey, StoredValue, Touch, Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsChange:
+class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a session that a call names: None = keep, 0 ms = never."""
 
     ttl_ms: int | None = None
@@ -17,16 +17,14 @@ class SettingsChange:
     max_messages: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Idempotency:
+class Idempotency(msgspec.Struct, frozen=True):
     """A keyed call: digests of its Idempotency-Key, and of all that makes it the call it is."""
 
     key: bytes
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Append:
+class Append(msgspec.Struct, frozen=True, kw_only=True):
     """Messages to append; `digests` has the 8-byte identity of each, b"" where it has none."""
 
     messages: tuple[bytes, ...]
@@ -36,16 +34,15 @@ class Append:
     idempotency: Idempotency | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateWrite:
+class StateWrite(msgspec.Struct, frozen=True, kw_only=True):
     """Sets, deletes, merges (RFC 7396 patches), then gets; all sets expire after `key_ttl_ms`.
 
     Conditions mean the value of `own_key` if it is named.
     """
 
-    sets: Mapping[StateKey, Value] = field(default_factory=dict)
+    sets: Mapping[StateKey, Value] = msgspec.field(default_factory=dict)
     deletes: tuple[StateKey, ...] = ()
-    merges: Mapping[StateKey, bytes] = field(default_factory=dict)
+    merges: Mapping[StateKey, bytes] = msgspec.field(default_factory=dict)
     gets: tuple[StateKey, ...] = ()
     key_ttl_ms: int | None = None
     own_key: StateKey | None = None
@@ -62,8 +59,7 @@ class Cut(StrEnum):
     LAST = "last"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
     """Messages to remove; `number` is the seq of ONE and BEFORE, the count of LAST."""
 
     cut: Cut
@@ -71,16 +67,17 @@ class Removal:
     idempotency: Idempotency | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(msgspec.Struct, frozen=True, kw_only=True):
     """What each write tells: the session after it, and Redis's time.
 
     `replayed_rev` is the revision that the first call led to, if this one is its repetition.
+    `tail`: so many messages came behind the last chunk of the log.
     """
 
     session: Session
     now_ms: int
     changed: bool
+    tail: int
     replayed_rev: int | None = None
 
     @property
@@ -91,16 +88,18 @@ class Done:
         return ETag(gen=self.session.etag.gen, rev=self.replayed_rev)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appended(Done):
-    """What an append did: seqs of what is new and of what is held, indices of what was skipped."""
+class Appended(Done, frozen=True, kw_only=True):
+    """What an append did: seqs of what is new and of what is held, indices of what was skipped.
+
+    A repetition does not know what is held.
+    """
 
     count: int
-    at_ms: int
     last_seq: int
-    first_seq_held: int | None
-    last_seq_held: int | None
     duplicates: tuple[int, ...] = ()
+    at_ms: int = 0
+    first_seq_held: int | None = None
+    last_seq_held: int | None = None
 
     @property
     def first_seq(self) -> int:
@@ -108,24 +107,31 @@ class Appended(Done):
         return self.last_seq - self.count + 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed(Done):
-    """What a removal took, and the seqs that are left at both ends; messages only of LAST."""
+class Removed(Done, frozen=True, kw_only=True):
+    """What a removal took, and the seqs that are left at both ends; lines only of LAST.
+
+    `narrowed` is a chunk that holds more bytes now than messages.
+    """
 
     count: int
-    first_seq: int | None
-    last_seq: int | None
-    messages: tuple[Message, ...] = ()
+    first_seq: int | None = None
+    last_seq: int | None = None
+    lines: Lines = Lines()
+    narrowed: bytes = b""
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages that were popped, one by one."""
+        return tuple(self.lines.messages(0, len(self.lines)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written(Done):
+class Written(Done, frozen=True, kw_only=True):
     """What a state write did; `tag` is that of the values it set."""
 
     added: int
     deleted: int
     tag: int
-    values: Mapping[StateKey, StoredValue | None] = field(default_factory=dict)
+    values: Mapping[StateKey, StoredValue | None] = msgspec.field(default_factory=dict)
 
 
 class Moved(Exception):
@@ -137,15 +143,13 @@ class Moved(Exception):
         self.values = values
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateDeleted(Done):
+class StateDeleted(Done, frozen=True, kw_only=True):
     """How many state keys were deleted."""
 
     deleted: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configured(Done):
+class Configured(Done, frozen=True, kw_only=True):
     """A session after its settings were named, and whether it was made by that."""
 
     created: bool

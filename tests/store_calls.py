@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypedDict, Unpack
+from typing import NamedTuple, Protocol, TypedDict, Unpack
 
+from msgspec.structs import astuple
 from redis import Redis
 
 from service.codec import digest
+from service.lines import Columns, Lines, Span
 from service.model import (
     Conditions,
     Limits,
@@ -53,6 +55,7 @@ def ref_of(name: str, namespace: str = "default") -> SessionRef:
 
 
 CHAT = ref_of("chat")
+NO_COLUMNS = Columns((), (), ())
 
 
 class Parts(TypedDict, total=False):
@@ -323,12 +326,34 @@ def page_by_hand(messages: Sequence[Message], window: Window) -> Page:
     chosen = chosen if window.limit else []
     while window.max_bytes is not None and sum(len(m.data) for m in chosen) > window.max_bytes:
         chosen = chosen[1:]
+    return page_of(chosen, messages)
+
+
+def page_of(chosen: Sequence[Message], messages: Sequence[Message]) -> Page:
+    """Return some consecutive of all messages as a page."""
+    columns = Columns(*zip(*(astuple(m) for m in chosen), strict=True)) if chosen else NO_COLUMNS
     return Page(
-        messages=tuple(chosen),
+        lines=Lines.of(columns),
+        span=Span(0, len(chosen)),
         first_seq=messages[0].seq if messages else None,
         last_seq=messages[-1].seq if messages else None,
-        has_older=bool(chosen) and chosen[0] != messages[0],
-        has_newer=bool(chosen) and chosen[-1] != messages[-1],
+    )
+
+
+class Shown(NamedTuple):
+    """What a reader sees of a page."""
+
+    messages: tuple[Message, ...]
+    json: bytes
+    ends: tuple[int | None, int | None]
+    pointers: tuple[int | None, int | None]
+
+
+def shown(page: Page | None) -> Shown:
+    """Return what a page shows, however it is held."""
+    assert page is not None
+    return Shown(
+        page.messages, page.json, (page.first_seq, page.last_seq), (page.prev_seq, page.next_seq)
     )
 
 

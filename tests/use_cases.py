@@ -11,6 +11,7 @@ from redis import Redis
 from service.clock import SystemClock
 from service.hot import HotTier
 from service.model import Conditions, Limits, Reading, SessionRef, View
+from service.sealing import Sealer
 from service.sessions import Sessions
 from service.store import Link, RedisStore, RedisTarget
 from service.store.link import Argument, Reply
@@ -95,7 +96,12 @@ class Parts:
 def build(url: str) -> tuple[Parts, Link]:
     link, hot, clock = Link(RedisTarget(url=url)), HotTier(1_000_000), StepClock()
     store = HeldStore(link)
-    sessions, other = (Sessions(store, tier, clock, LIMITS) for tier in (hot, HotTier(1_000_000)))
+    sessions, other = (
+        Sessions(
+            store, tier, clock, LIMITS, sealer=Sealer(store, tier, clock), is_told=lambda: False
+        )
+        for tier in (hot, HotTier(1_000_000))
+    )
     return Parts(sessions, store, hot, clock, other), link
 
 

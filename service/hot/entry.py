@@ -4,38 +4,22 @@ An entry answers a reading completely or not at all; it never says "absent" with
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
-from service.codec import (
-    NUMBER_BYTES,
-    pack_message,
-    pack_number,
-    pack_value,
-    unpack_message,
-    unpack_number,
-    unpack_value,
-)
-from service.hot.packed_log import PackedLog
+import msgspec
+from msgspec.structs import replace
+
+from service.chunks import Sealing
+from service.codec import NUMBER_BYTES, pack_number, pack_value, unpack_number, unpack_value
+from service.hot.packed_log import Found, PackedLog
 from service.hot.packed_map import MOST_BYTES, PackedMap
-from service.model import (
-    Message,
-    Page,
-    Reading,
-    Session,
-    StateKey,
-    StatePart,
-    StoredValue,
-    View,
-    Window,
-)
+from service.model import Page, Reading, Session, StateKey, StatePart, StoredValue, View, Window
 from service.writes import Append, Appended, Removed, StateDeleted, StateWrite, Written
 
 OVERHEAD_BYTES = 1_100
 """Objects of an entry beside its payload; tests compare it with the RSS of many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a session. Redis's clock = `redis_offset_ms` + the monotonic clock."""
 
     session: Session
@@ -43,8 +27,8 @@ class Entry:
     redis_offset_ms: float
     first_seq: int | None = None
     last_seq: int | None = None
-    log: PackedLog = field(default_factory=PackedLog)
-    state: PackedMap = field(default_factory=PackedMap)
+    log: PackedLog = PackedLog()
+    state: PackedMap = PackedMap()
 
     @classmethod
     def of(cls, session: Session, redis_now_ms: int, now: float) -> "Entry":
@@ -97,12 +81,11 @@ class Entry:
     def filled(self, reading: Reading, view: View) -> "Entry":
         """Return this entry with what a reading of the same revision has brought."""
         entry = self
-        page = view.page
-        if page is not None:
+        page, window = view.page, reading.window
+        if page is not None and window is not None:
             entry = replace(entry, first_seq=page.first_seq, last_seq=page.last_seq)
-        if page is not None and not page.has_newer and len(page.messages) > self.log.count:
-            log = PackedLog().extended(map(pack_message, page.messages), len(page.messages))
-            entry = replace(entry, log=log)
+            if _is_newest(page, window) and page.count > self.log.count:
+                entry = replace(entry, log=PackedLog.of(view.elements, page.lines))
         if reading.state not in {StatePart.ALL, StatePart.SOME}:
             return entry
         base = PackedMap(is_complete=True) if reading.state is StatePart.ALL else entry.state
@@ -114,17 +97,13 @@ class Entry:
 
     def appended(self, append: Append, appended: Appended, now: float) -> "Entry":
         """Return this entry after an append that Redis acknowledged."""
-        skipped = set(appended.duplicates)
-        texts = [text for i, text in enumerate(append.messages) if i not in skipped]
-        seqs = range(appended.first_seq, appended.last_seq + 1)
-        elements = (
-            pack_message(Message(seq, appended.at_ms, text))
-            for seq, text in zip(seqs, texts, strict=True)
-        )
-        log = self.log.extended(elements, appended.session.message_count)
+        texts = append.messages
+        if appended.duplicates:
+            skipped = set(appended.duplicates)
+            texts = tuple(text for i, text in enumerate(texts) if i not in skipped)
         return replace(
             Entry.of(appended.session, appended.now_ms, now),
-            log=log,
+            log=self.log.appended(appended.first_seq, appended.at_ms, texts),
             state=self.state,
             first_seq=appended.first_seq_held,
             last_seq=appended.last_seq_held,
@@ -163,33 +142,36 @@ class Entry:
         fresh = self.verified(deleted.session, deleted.now_ms, now)
         return replace(fresh, state=self.state.without(prefix.encode()))
 
+    def opened(self, window: Window) -> "Entry":
+        """Return this entry with what a window lets in rendered, as far as it is held."""
+        found = self._find(window)
+        return self if found is None else replace(self, log=found.log.bounded())
+
+    def closed(self) -> "Entry":
+        """Return this entry with nothing rendered that is sealed."""
+        return replace(self, log=self.log.closed())
+
+    def sealed_by(self, sealing: Sealing) -> "Entry":
+        """Return this entry after Redis has taken a chunk that was made of it."""
+        return replace(self, log=self.log.sealed_by(sealing))
+
     def _page(self, window: Window) -> Page | None:
-        if window.digest:
-            return None  # which message a digest means is known to Redis alone
-        is_open = window.after is window.before is window.since_ms is None
-        total = self.session.message_count
-        wanted = min(window.limit, total) if is_open and window.newest else total
-        held = [unpack_message(element) for element in self.log.newest(wanted)]
-        start = _first_within(window, held)
-        reaches_bound = len(held) == total or start > 0
-        end = _end_within(window, held)
-        if window.newest:
-            reaches_bound = reaches_bound or end - start >= window.limit
-            start = max(start, end - window.limit)
-        else:
-            end = min(end, start + window.limit)
-        if window.max_bytes is not None:
-            start = _within_bytes(held, start, end, window.max_bytes)
-        if not reaches_bound or (total and self.last_seq is None):
+        found = self._find(window)
+        if found is None:
             return None
-        messages = tuple(held[start:end])
         return Page(
-            messages=messages,
+            lines=found.log.recent,
+            span=found.span,
             first_seq=self.first_seq,
             last_seq=self.last_seq,
-            has_older=bool(messages) and total - len(held) + start > 0,
-            has_newer=bool(messages) and end < len(held),
         )
+
+    def _find(self, window: Window) -> Found | None:
+        count = self.session.message_count
+        # Which message a digest means, and what is left after a removal, is known to Redis alone.
+        if window.digest or (count and self.first_seq is None):
+            return None
+        return self.log.find(window, self.first_seq or 1, count)
 
     def _values(self, reading: Reading) -> Mapping[StateKey, StoredValue | None] | None:
         if reading.state is StatePart.NONE:
@@ -205,30 +187,9 @@ class Entry:
         }
 
 
-def _first_within(window: Window, held: list[Message]) -> int:
-    """Return the index of the first message that the lower bounds let in."""
-    for index, message in enumerate(held):
-        is_after = window.after is None or message.seq > window.after
-        if is_after and (window.since_ms is None or message.at_ms >= window.since_ms):
-            return index
-    return len(held)
-
-
-def _end_within(window: Window, held: list[Message]) -> int:
-    """Return the index behind the last message that the upper bound lets in."""
-    if window.before is None:
-        return len(held)
-    return sum(message.seq < window.before for message in held)
-
-
-def _within_bytes(held: list[Message], start: int, end: int, most_bytes: int) -> int:
-    """Return from where on messages up to `end` fit into so many bytes."""
-    size = 0
-    for index in range(end - 1, start - 1, -1):
-        size += len(held[index].data)
-        if size > most_bytes:
-            return index + 1
-    return start
+def _is_newest(page: Page, window: Window) -> bool:
+    """Whether a page has all that is behind its first message."""
+    return page.count > 0 and page.next_seq is None and not page.is_cut and not window.max_bytes
 
 
 def _packed(stored: StoredValue) -> bytes:

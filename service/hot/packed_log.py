@@ -1,78 +1,213 @@
-"""The newest messages of a session, packed into blocks of bytes: no object a message at rest."""
+"""The newest messages of a session: sealed as in Redis, and the newest of all ready to be answered.
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+No object a message at rest. Chunks that a reading opens stay open until the entry gets cold.
+"""
 
-BLOCK_BYTES = 16_384
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from service.chunks import (
+    CHUNK_BYTES,
+    CHUNK_MESSAGES,
+    MOST_PACKED_BYTES,
+    Sealing,
+    columns_of,
+    identity,
+    is_chunk,
+    message_count,
+    pack_message,
+    read_head,
+    read_span,
+    seal,
+)
+from service.lines import Columns, Lines, Span, Window
+
 MOST_BYTES = 262_144
-_LENGTH_BYTES = 4
+"""Of one session's messages."""
+
+MOST_OPEN_MESSAGES = 128
+"""Of those that stay rendered although they are sealed, as long as the entry is in use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Consecutive records (length, then the message as Redis holds it) and how many they are."""
+class Found(msgspec.Struct, frozen=True):
+    """What a window lets in, and the log that has it open now."""
 
-    count: int
-    data: bytes
+    log: "PackedLog"
+    span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class PackedLog:
-    """A run of consecutive messages that ends with the newest one. Immutable."""
+class PackedLog(msgspec.Struct, frozen=True):
+    """A run of consecutive messages that ends with the newest one. Immutable.
 
-    blocks: tuple[Block, ...] = ()
+    `sealed` are elements as Redis has them, up to the last chunk; `recent` are lines up to the
+    newest message. What came behind the last chunk stands in `recent` alone, what is older may
+    stand in both.
+    """
 
-    @property
-    def count(self) -> int:
-        """How many messages are held."""
-        return sum(block.count for block in self.blocks)
+    sealed: tuple[bytes, ...] = ()
+    recent: Lines = Lines()
+
+    @classmethod
+    def of(cls, elements: Sequence[bytes], lines: Lines) -> "PackedLog":
+        """Return a log of the newest elements, of which `lines` has at least those not sealed."""
+        behind = max((i + 1 for i, each in enumerate(elements) if is_chunk(each)), default=0)
+        return cls(tuple(elements[:behind]), lines).bounded()
+
+    @classmethod
+    def behind(cls, elements: Sequence[bytes]) -> "PackedLog":
+        """Return a log of the last chunk among the newest elements, and of what follows it."""
+        last = max((i for i, each in enumerate(elements) if is_chunk(each)), default=-1)
+        lines = Lines.of(columns_of(elements[last + 1 :]))
+        return cls(tuple(elements[last : last + 1]) if last >= 0 else (), lines)
 
     @property
     def weight(self) -> int:
-        """Bytes of all blocks."""
-        return sum(len(block.data) for block in self.blocks)
+        """Bytes of all that is held."""
+        return sum(map(len, self.sealed)) + self.recent.weight
 
-    def extended(self, elements: Iterable[bytes], keep: int) -> "PackedLog":
-        """Return this log with newer messages at its end; only the newest `keep` are needed."""
-        blocks = list(self.blocks)
-        tail = blocks.pop() if blocks and len(blocks[-1].data) < BLOCK_BYTES else Block(0, b"")
-        count, parts, size = tail.count, [tail.data], len(tail.data)
-        for element in elements:
-            if count and size + len(element) > BLOCK_BYTES:
-                blocks.append(Block(count, b"".join(parts)))
-                count, parts, size = 0, [], 0
-            parts += [len(element).to_bytes(_LENGTH_BYTES, "big"), element]
-            count, size = count + 1, size + _LENGTH_BYTES + len(element)
-        if count:
-            blocks.append(Block(count, b"".join(parts)))
-        return PackedLog(_newest(blocks, keep))
+    @property
+    def count(self) -> int:
+        """How many messages are held, rendered or not."""
+        if not self.sealed:
+            return len(self.recent)
+        return sum(map(message_count, self.sealed)) + self.tail
 
-    def newest(self, count: int) -> list[bytes]:
-        """Return the newest `count` messages or as many as are held, oldest of them first."""
-        needed: list[Block] = []
-        missing = count
-        for block in reversed(self.blocks):
-            if missing <= 0:
-                break
-            needed.append(block)
-            missing -= block.count
-        elements = [element for block in reversed(needed) for element in _elements(block.data)]
-        return elements[max(0, len(elements) - count) :]
+    @property
+    def tail(self) -> int:
+        """How many messages are not sealed."""
+        return len(self.recent) - self._unsealed()
+
+    @property
+    def open_weight(self) -> int:
+        """Bytes that closing would give back."""
+        return self.recent.weight_before(self._unsealed()) if self.sealed else 0
+
+    def appended(self, first_seq: int, at_ms: int, texts: Sequence[bytes]) -> "PackedLog":
+        """Return this log with newer messages at its end."""
+        seqs = range(first_seq, first_seq + len(texts))
+        newer = Lines.of(Columns(seqs, (at_ms,) * len(texts), texts))
+        return PackedLog(self.sealed, self.recent + newer).bounded()
+
+    def find(self, window: Window, first_seq: int, count: int) -> Found | None:
+        """Find what a window lets in of the `count` messages of a session, None if not all is held.
+
+        `first_seq` is the oldest of them: what is older was trimmed, though a chunk may hold it.
+        """
+        log, within = self, _within(window, first_seq)
+        while True:
+            span = log.recent.span(within)
+            reaches_oldest = log.recent and log.recent.seqs[0] <= first_seq
+            if count == 0 or reaches_oldest or log._is_enough(within, span, count):
+                return Found(log, span)
+            opened = log._opened()
+            if opened is None:
+                return None
+            log = opened
+
+    def _is_enough(self, window: Window, span: Span, count: int) -> bool:
+        """Whether no older message could be let in too."""
+        if window.newest:
+            return span.start > 0 or span.end - span.start >= min(window.limit, count)
+        return self.recent.span(replace(window, max_bytes=None)).start > 0
+
+    def closed(self) -> "PackedLog":
+        """Return this log with nothing rendered that is sealed."""
+        return PackedLog(self.sealed, self.recent[self._unsealed() :])
+
+    def sealing(self) -> Sealing | None:
+        """Return a chunk of what is not sealed, None if nothing would get shorter.
+
+        A small chunk is made anew with what followed it.
+        """
+        for run in self._runs():
+            columns = self.recent[run.start : run.end].columns()
+            elements = [pack_message(*each) for each in zip(*columns, strict=True)]
+            before = self.sealed[-1] if self.sealed and run.start == self._unsealed() else None
+            if before is not None and is_chunk(before) and _have_room(before, columns):
+                elements.insert(0, before)
+            chunk = seal(columns_of(elements))
+            if len(chunk) < sum(map(len, elements)):
+                known = identity(elements[0])
+                return Sealing(known, len(elements), columns.seqs[-1], chunk, len(columns.seqs))
+        return None
+
+    def sealed_by(self, sealing: Sealing) -> "PackedLog":
+        """Return this log after a sealing of it was taken; what it has not got stays unknown."""
+        first_seq, start = read_head(sealing.chunk).first_seq, self._unsealed()
+        kept = [each for each in self.sealed if read_span(each).start < first_seq]
+        if not kept and (not self.recent or self.recent.seqs[0] > first_seq):
+            return self
+        while start < len(self.recent) and self.recent.seqs[start] < first_seq:
+            # What could not be packed.
+            kept.append(pack_message(*self.recent.parts(start)))
+            start += 1
+        return PackedLog((*kept, sealing.chunk), self.recent).bounded()
+
+    def _unsealed(self) -> int:
+        """Return the index of the first recent message that is not sealed."""
+        if not self.sealed:
+            return 0
+        return bisect_left(self.recent.seqs, read_span(self.sealed[-1]).end)
+
+    def _runs(self) -> Iterator[Span]:
+        """Yield runs of messages behind the last chunk that may become one."""
+        start = self._unsealed()
+        while start < len(self.recent):
+            end = self._end_of_run(start)
+            if self.recent.size(start) <= MOST_PACKED_BYTES:
+                yield Span(start, end)
+            start = end
+
+    def _end_of_run(self, start: int) -> int:
+        recent, size = self.recent, 0
+        for index in range(start, min(len(recent), start + CHUNK_MESSAGES)):
+            size += recent.size(index)
+            is_next = index == start or recent.seqs[index] == recent.seqs[index - 1] + 1
+            if not is_next or (size > CHUNK_BYTES and index > start):
+                return index
+        return min(len(recent), start + CHUNK_MESSAGES)
+
+    def _opened(self) -> "PackedLog | None":
+        """Return this log with one more sealed element rendered, None if all are."""
+        oldest = self.recent.seqs[0] if self.recent else math.inf
+        for element in reversed(self.sealed):
+            if read_span(element).start < oldest:
+                columns = columns_of((element,))
+                older = columns.of(Span(0, bisect_left(columns.seqs, oldest)))
+                return PackedLog(self.sealed, Lines.of(older) + self.recent)
+        return None
+
+    def bounded(self) -> "PackedLog":
+        """Forget the oldest of what would be too much for one session."""
+        recent, unsealed = self.recent, self._unsealed()
+        is_heavy = recent.weight > MOST_BYTES // 2
+        excess = unsealed if is_heavy else min(unsealed, len(recent) - MOST_OPEN_MESSAGES)
+        if excess > 0:
+            recent = recent[excess:]
+        if recent.weight > MOST_BYTES:
+            return PackedLog()
+        sealed, bytes_ = self.sealed, sum(map(len, self.sealed))
+        while bytes_ > MOST_BYTES - recent.weight:
+            bytes_, sealed = bytes_ - len(sealed[0]), sealed[1:]
+        return PackedLog(sealed, recent)
 
 
-def _newest(blocks: list[Block], keep: int) -> tuple[Block, ...]:
-    """Drop the oldest blocks that hold nothing of the newest `keep`, or that are too much."""
-    first, held, size = len(blocks), 0, 0
-    while first > 0 and held < keep and size + len(blocks[first - 1].data) <= MOST_BYTES:
-        first -= 1
-        held += blocks[first].count
-        size += len(blocks[first].data)
-    return tuple(blocks[first:])
+def _within(window: Window, first_seq: int) -> Window:
+    """Return the window without what was trimmed: a chunk may hold more."""
+    if window.after is not None and window.after >= first_seq:
+        return window
+    return replace(window, after=first_seq - 1)
 
 
-def _elements(data: bytes) -> Iterator[bytes]:
-    start = 0
-    while start < len(data):
-        end = start + _LENGTH_BYTES
-        start = end + int.from_bytes(data[end - _LENGTH_BYTES : end], "big")
-        yield data[end:start]
+def _have_room(chunk: bytes, columns: Columns) -> bool:
+    head = read_head(chunk)
+    return (
+        head.size > 0
+        and head.last_seq + 1 == columns.seqs[0]
+        and head.count + len(columns.seqs) <= CHUNK_MESSAGES
+        and head.size + sum(map(len, columns.texts)) <= CHUNK_BYTES
+    )

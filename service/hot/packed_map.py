@@ -8,9 +8,10 @@ A lookup walks one page, a change makes one page anew, and pages double when the
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from struct import Struct
 from zlib import crc32
+
+import msgspec
 
 PAGE_BYTES = 4_096
 MOST_BYTES = 1_048_576
@@ -21,8 +22,7 @@ Known = Mapping[bytes, bytes | None]
 """Keys and their values; None = known to be absent."""
 
 
-@dataclass(frozen=True, slots=True)
-class PackedMap:
+class PackedMap(msgspec.Struct, frozen=True):
     """What is known of a state; `is_complete`: a key that is not in it is absent. Immutable."""
 
     pages: tuple[bytes, ...] = (b"",)

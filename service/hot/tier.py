@@ -5,7 +5,7 @@ a write has put meanwhile: every write spoils the fills of its session that are 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,12 +13,19 @@ from service.hot.entry import Entry
 from service.model import ETag, SessionRef
 from service.vitals import HotTierStatus
 
+OPEN_SHARE = 0.125
+"""Of the budget: what is sealed, but kept rendered because it was read."""
+
 
 @dataclass(eq=False, slots=True)
 class Fill:
-    """A call that is under way; spoiled once a write of its session was acknowledged."""
+    """A call that is under way; spoiled once a write of its session was acknowledged.
+
+    `is_unsure`: meanwhile the session was changed by somebody, or nobody would have told.
+    """
 
     is_spoiled: bool = False
+    is_unsure: bool = False
 
 
 class HotTier:
@@ -29,6 +36,9 @@ class HotTier:
         self.budget_bytes = budget_bytes
         self._entries: OrderedDict[SessionRef, Entry] = OrderedDict()
         self._fills: dict[SessionRef, list[Fill]] = {}
+        self._verified: set[SessionRef] = set()
+        self._open: OrderedDict[SessionRef, int] = OrderedDict()
+        self._open_bytes = 0
         self._bytes = self._hits = self._misses = self._evicted = 0
 
     @property
@@ -48,7 +58,41 @@ class HotTier:
         entry = self._entries.get(ref)
         if entry is not None:
             self._entries.move_to_end(ref)
+            if ref in self._open:
+                self._open.move_to_end(ref)
         return entry
+
+    def peek(self, ref: SessionRef) -> Entry | None:
+        """Return an entry that nobody uses by that."""
+        return self._entries.get(ref)
+
+    def is_verified(self, ref: SessionRef) -> bool:
+        """Whether what is held is what Redis had last, as far as its word of changes has come."""
+        return ref in self._verified
+
+    def verify(self, ref: SessionRef, fill: Fill) -> None:
+        """Trust what a read has just brought, or confirmed, until a change is told."""
+        if ref in self._entries and not (fill.is_unsure or fill.is_spoiled):
+            self._verified.add(ref)
+
+    def invalidate(self, refs: Iterable[SessionRef] | None) -> None:
+        """Trust what is held of these sessions no longer (None: of all); it is not dropped."""
+        if refs is None:
+            self._verified.clear()
+            refs = tuple(self._fills)
+        for ref in refs:
+            self._verified.discard(ref)
+            for fill in self._fills.get(ref, ()):
+                fill.is_unsure = True
+
+    def reshape(self, ref: SessionRef, etag: ETag, change: Callable[[Entry], Entry]) -> None:
+        """Keep the same content of a session in another form, if that is still what is held."""
+        entry = self._entries.get(ref)
+        if entry is not None and entry.session.etag == etag:
+            is_verified = ref in self._verified
+            self._put(ref, change(entry))
+            if is_verified and ref in self._entries:
+                self._verified.add(ref)
 
     def count(self, *, is_hit: bool) -> None:
         """Count a read that was, or was not, answered from here."""
@@ -146,11 +190,28 @@ class HotTier:
         previous = self._entries.pop(ref, None)
         if previous is not None:
             self._bytes -= previous.weight
+            self._verified.discard(ref)
+            self._open_bytes -= self._open.pop(ref, 0)
         if entry is None or entry.weight > self.budget_bytes:
             return
         self._entries[ref] = entry
         self._bytes += entry.weight
+        self._note_open(ref, entry)
         self.evict(self._bytes - self.budget_bytes)
+
+    def _note_open(self, ref: SessionRef, entry: Entry) -> None:
+        """Close the coldest of what is open beyond what it is worth."""
+        weight = entry.log.open_weight
+        if not weight:
+            return
+        self._open[ref] = weight
+        self._open_bytes += weight
+        while self._open_bytes > self.budget_bytes * OPEN_SHARE and len(self._open) > 1:
+            coldest = next(iter(self._open))
+            closed = self._entries[coldest].closed()
+            self._bytes -= self._entries[coldest].weight - closed.weight
+            self._open_bytes -= self._open.pop(coldest)
+            self._entries[coldest] = closed  # it keeps its place
 
 
 def _is_newer(entry: Entry, other: Entry) -> bool:

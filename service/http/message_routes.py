@@ -1,8 +1,7 @@
 """Routes of a session's messages: append, replace, read, remove."""
 
-from dataclasses import replace
-
 import orjson
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from service.errors import NotFound, TooLarge
@@ -11,7 +10,7 @@ from service.http.answers import (
     check_read_conditions,
     done_headers,
     json_response,
-    message_document,
+    lines_fragment,
     not_modified,
     page_document,
     view_headers,
@@ -27,7 +26,7 @@ from service.http.queries import (
     parse_removal,
     parse_window,
 )
-from service.model import Page, Reading, View, Window
+from service.model import JSON_TYPE, Page, Reading, View, Window
 from service.writes import Appended, Cut, Removal, Removed
 
 
@@ -74,14 +73,14 @@ async def read_message(call: Call) -> Response:
     view = await call.parts["sessions"].read(call.ref, Reading(window=window), call.freshness())
     if view is None:
         raise session_not_found()
-    messages = _page(call, view).messages
-    if not messages:
+    page = _page(call, view)
+    if not page.count:
         words, age = "There is no message of this seq.", view.age_seconds
         raise NotFound(words, age_seconds=age, code="message_not_found")
     headers = view_headers(view)
     if check_read_conditions(conditions, view.session.etag):
         return not_modified(headers)
-    return json_response(message_document(messages[0]), headers)
+    return Response(page.json, headers=headers, media_type=JSON_TYPE)
 
 
 async def delete_message(call: Call) -> Response:
@@ -109,8 +108,8 @@ async def delete_messages(call: Call) -> Response:
 async def _pop(call: Call, removal: Removal) -> Response:
     with once(call) as idempotency:
         removed = await _remove(call, replace(removal, idempotency=idempotency))
-    messages = [message_document(message) for message in removed.messages] if removed else []
-    return json_response({"messages": messages}, _removed_headers(removed))
+    lines = removed.lines.data if removed else b""
+    return json_response({"messages": lines_fragment(lines)}, _removed_headers(removed))
 
 
 async def _remove(call: Call, removal: Removal) -> Removed | None:
@@ -123,7 +122,7 @@ def _page(call: Call, view: View) -> Page:
     Raises TooLarge if none fits into an answer: an empty page would tell that there are no more.
     """
     page = view.page or Page()
-    if page.is_cut and not page.messages:
+    if page.is_cut and not page.count:
         limit = call.parts["limits"].max_answer_bytes
         words = f"A message from when limits were higher passes {limit} bytes, that of an answer."
         raise TooLarge(words, limit=limit)

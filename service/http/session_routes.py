@@ -113,7 +113,7 @@ def _parse_reading(query: dict[str, str]) -> Reading:
 def _check_included(view: View, limits: Limits) -> None:
     """Raise TooLarge if an answer that has no pages would have to be cut."""
     state = sum(len(stored.value.data) for stored in view.values.values() if stored)
-    messages = sum(len(message.data) for message in view.page.messages) if view.page else 0
+    messages = len(view.page.json) if view.page else 0
     is_cut = view.page is not None and view.page.is_cut
     if is_cut or state + messages > limits.max_answer_bytes:
         limit = limits.max_answer_bytes

@@ -1,8 +1,8 @@
 """Routes of a session's state: one value, the batch, the listing."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from service.access import Scope

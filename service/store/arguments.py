@@ -4,7 +4,8 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from service.codec import NUMBER_BYTES, pack_message, pack_number, pack_value
+from service.chunks import Sealing
+from service.codec import NUMBER_BYTES, pack_number, pack_value
 from service.model import Conditions, Limits, Reading, Snapshot, StateKey, StatePart, StoredValue
 from service.store.link import Argument
 from service.writes import Append, Idempotency, SettingsChange, StateWrite
@@ -68,17 +69,29 @@ def state_arguments(
 
 def snapshot_arguments(snapshot: Snapshot, tag: int) -> list[Argument]:
     """Return the own ARGV of `create.lua`; all values get a new tag."""
-    largest = max((len(message.data) for message in snapshot.messages), default=0)
+    log = snapshot.log
     ends = {key: value.expires_at_ms for key, value in snapshot.values.items()}
     expiries = {key: at_ms for key, at_ms in ends.items() if at_ms is not None}
-    args: list[Argument] = [snapshot.last_seq, largest, snapshot.dedupe, snapshot.ring]
-    args += [len(snapshot.messages), len(snapshot.values), len(expiries)]
-    args += map(pack_message, snapshot.messages)
+    args: list[Argument] = [log.last_seq, log.first_seq, log.newest_seq, log.count, log.tail]
+    args += [log.chunks, log.largest, log.dedupe, snapshot.ring, snapshot.session.updated_at_ms]
+    args += [len(snapshot.elements), len(snapshot.values), len(expiries), *snapshot.elements]
     for key, stored in snapshot.values.items():
         args += [key, pack_value(stored.value, tag)]
     for key, at_ms in expiries.items():
         args += [at_ms, key]
     return args
+
+
+def sealing_arguments(gen: str, sealing: Sealing) -> list[Argument]:
+    """Return ARGV of `seal.lua`."""
+    return [
+        gen,
+        sealing.identity,
+        sealing.elements,
+        sealing.last_seq,
+        sealing.chunk,
+        sealing.from_tail,
+    ]
 
 
 def reading_arguments(

@@ -116,7 +116,7 @@ class Directory:
         keys = [key for ref in refs for key in session_keys(ref)]
         told = await self._link.run(script("describe"), keys, [len(keys) // len(refs)])
         return [
-            session_of(unpack_header(facts[0]), ref.id, facts[1], facts[2])
+            session_of(unpack_header(facts[0]), ref.id, facts[1])
             for ref, facts in zip(refs, told, strict=True)
             if facts is not None
         ]

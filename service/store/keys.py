@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from service.model import Namespace, SessionId, SessionRef
 
+_STEM, _LOG = b"b:{", b"}m"
 _GLOB = re.compile(r"[*?\[\]\\]")
 
 
@@ -36,6 +37,14 @@ def lease_key(ref: SessionRef) -> bytes:
 
 def _stem(ref: SessionRef) -> bytes:
     return f"b:{{{ref.namespace}:{ref.id}}}".encode()
+
+
+def ref_of_log(name: bytes) -> SessionRef | None:
+    """Return the session whose log has this name, None if it is no log of ours."""
+    if not (name.startswith(_STEM) and name.endswith(_LOG)):
+        return None
+    namespace, _, sid = name[len(_STEM) : -len(_LOG)].decode(errors="replace").partition(":")
+    return SessionRef(namespace=Namespace(namespace), id=SessionId(sid))
 
 
 def log_pattern(namespace: Namespace, prefix: str) -> bytes:

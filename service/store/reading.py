@@ -4,18 +4,21 @@ A reading that fits into one part, as nearly all do, is one call.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from service.codec import Header
+from msgspec.structs import replace
+
+from service.chunks import columns_of, message_count, read_span, text_bytes
+from service.codec import Header, session_of, unpack_header
 from service.errors import Unavailable
 from service.model import (
     Limits,
-    Message,
+    Lines,
     Page,
     Reading,
     SessionRef,
     Snapshot,
+    Span,
     StateKey,
     StatePart,
     StoredValue,
@@ -37,10 +40,24 @@ class _Moved(Exception):
     """The session was changed between two parts."""
 
 
+class _Messages(NamedTuple):
+    """What a script said of the messages: the ends of the log, and elements that hold the window.
+
+    `only` is the seq of the one message that the window's digest means, 0 if there is none.
+    """
+
+    first_seq: int | None
+    last_seq: int | None
+    is_cut: bool
+    only: int
+    elements: list[bytes]
+
+
 class _Part(NamedTuple):
-    """One reply: the view, the header, the ring, and whether some of the state is left out."""
+    """One reply; `is_state_cut`: some of the state is left out."""
 
     view: View
+    messages: _Messages | None
     header: Header
     ring: bytes
     is_state_cut: bool
@@ -59,23 +76,26 @@ class Reader:
     async def read(self, ref: SessionRef, reading: Reading, known: str = "") -> View | None:
         """Read a session; None if there is none."""
         whole = await self._whole(ref, reading, known)
-        return whole.view if whole else None
+        if whole is None or whole.messages is None or reading.window is None:
+            return whole.view if whole else None
+        page = _page(whole.messages, reading.window, self._most)
+        return replace(whole.view, page=page, elements=tuple(whole.messages.elements))
 
     async def snapshot(self, ref: SessionRef) -> Snapshot | None:
         """Read all of a session; None if there is none. Raises TooLarge."""
         reading = Reading(window=EVERY_MESSAGE, state=StatePart.ALL, is_snapshot=True)
         whole = await self._whole(ref, reading, "")
-        if whole is None:
+        if whole is None or whole.messages is None:
             return None
-        view, page = whole.view, whole.view.page or Page()
-        if page.is_cut or _size(page.messages) + _state_size(view.values.values()) > self._most:
+        view, messages = whole.view, whole.messages
+        size = sum(map(text_bytes, messages.elements)) + _state_size(view.values.values())
+        if messages.is_cut or size > self._most:
             raise replies.too_large(b"bytes", self._limits)
         return Snapshot(
             session=view.session,
-            messages=page.messages,
+            elements=tuple(messages.elements),
             values={key: stored for key, stored in view.values.items() if stored},
-            last_seq=whole.header.last_seq,
-            dedupe=whole.header.dedupe,
+            log=whole.header.log,
             ring=whole.ring,
         )
 
@@ -89,31 +109,34 @@ class Reader:
             if part is None or part.view.is_same:
                 return part
             try:
-                return part._replace(view=await self._completed(ref, reading, part))
+                return await self._completed(ref, reading, part)
             except _Moved:
                 continue
         raise Unavailable("The session changes faster than all of it can be read: try again.")
 
-    async def _completed(self, ref: SessionRef, reading: Reading, part: _Part) -> View:
-        """Return the view with the parts that its first reply left out. Raises _Moved."""
+    async def _completed(self, ref: SessionRef, reading: Reading, part: _Part) -> _Part:
+        """Return the part with what its reply left out. Raises _Moved."""
+        messages = part.messages
+        if messages and messages.is_cut and reading.window:
+            messages = await self._all_messages(ref, reading.window, part.view, messages)
         view = part.view
-        if reading.window and view.page and view.page.is_cut:
-            view = replace(view, page=await self._all_messages(ref, reading.window, view))
         if part.is_state_cut:
             view = replace(view, values=await self._all_values(ref, reading, view))
-        return view.without_expired(reading.state)
+        return part._replace(view=view.without_expired(reading.state), messages=messages)
 
-    async def _all_messages(self, ref: SessionRef, window: Window, view: View) -> Page:
-        page = view.page or Page()
-        while page.is_cut and page.messages and _size(page.messages) < self._most:
-            budget = min(self._part_bytes, self._most - _size(page.messages))
-            rest = Reading(window=_rest(window, page))
-            part = await self._same(ref, rest, view, budget)
-            following = part.view.page or Page()
-            page = _joined(page, following, window)
-            if not following.messages:
+    async def _all_messages(
+        self, ref: SessionRef, window: Window, view: View, messages: _Messages
+    ) -> _Messages:
+        size = sum(map(text_bytes, messages.elements))
+        while messages.is_cut and messages.elements and size < self._most:
+            rest = Reading(window=_rest(window, messages.elements))
+            part = await self._same(ref, rest, view, min(self._part_bytes, self._most - size))
+            assert part.messages is not None  # a window was asked for
+            messages = _joined(messages, part.messages, window)
+            if not part.messages.elements:
                 break
-        return page
+            size = sum(map(text_bytes, messages.elements))
+        return messages
 
     async def _all_values(
         self, ref: SessionRef, reading: Reading, view: View
@@ -156,10 +179,11 @@ class Reader:
 
 def _parsed(ref: SessionRef, reading: Reading, reply: Reply) -> _Part:
     is_same, window, state, pairs, ring = reply[replies.OWN :]
-    session, header = replies.session(ref, reply), replies.header(reply)
+    header = unpack_header(reply[2])
+    session = session_of(header, ref.id, reply[3])
     if is_same:
         view = View(session=session, now_ms=reply[1], is_same=True)
-        return _Part(view, header, b"", is_state_cut=False)
+        return _Part(view, None, header, b"", is_state_cut=False)
     ends, keys = replies.expiries(pairs), reading.keys
     names: dict[StateKey, int | None] = {}
     if reading.state is StatePart.ALL:
@@ -170,11 +194,42 @@ def _parsed(ref: SessionRef, reading: Reading, reply: Reply) -> _Part:
     view = View(
         session=session,
         now_ms=reply[1],
-        page=replies.page(window) if reading.window else None,
         names=names,
         values=replies.values(keys[: len(state)], state, ends),
     )
-    return _Part(view, header, ring, is_state_cut=_is_state_cut(reading, view))
+    messages = _messages(window) if reading.window else None
+    return _Part(view, messages, header, ring, is_state_cut=_is_state_cut(reading, view))
+
+
+def _messages(window: list[Any]) -> _Messages:
+    first_seq, last_seq, is_cut, only, *elements = window
+    return _Messages(first_seq, last_seq, bool(is_cut), only, elements)
+
+
+def _page(messages: _Messages, window: Window, most_bytes: int) -> Page:
+    """Render what the window lets in, or as much of that as an answer holds."""
+    bounded = _bounded(window, messages)
+    columns = columns_of(messages.elements)
+    columns = columns.of(columns.span(bounded))
+    fitting = columns.fitting(most_bytes, newest=window.is_reverse)
+    lines = Lines.of(columns.of(fitting))
+    return Page(
+        lines=lines,
+        span=Span(0, len(lines)),
+        first_seq=messages.first_seq,
+        last_seq=messages.last_seq,
+        is_cut=messages.is_cut or len(lines) < len(columns.seqs),
+    )
+
+
+def _bounded(window: Window, messages: _Messages) -> Window:
+    """Return the window within what is held: an element may hold more."""
+    first_seq, only = messages.first_seq or 1, messages.only
+    if window.digest:
+        return replace(window, after=only - 1, before=only + 1)
+    if window.after is not None and window.after >= first_seq:
+        return window
+    return replace(window, after=first_seq - 1)
 
 
 def _is_state_cut(reading: Reading, view: View) -> bool:
@@ -183,30 +238,17 @@ def _is_state_cut(reading: Reading, view: View) -> bool:
     return reading.state is StatePart.SOME and len(view.values) < len(reading.keys)
 
 
-def _rest(window: Window, page: Page) -> Window:
-    """Return the window of what does not stand on a page that was cut."""
-    limit = window.limit - len(page.messages)
-    budget = None if window.max_bytes is None else window.max_bytes - _size(page.messages)
-    if _is_reverse(window):
-        return replace(window, limit=limit, before=page.messages[0].seq, max_bytes=budget)
-    return replace(window, limit=limit, after=page.messages[-1].seq)
+def _rest(window: Window, elements: list[bytes]) -> Window:
+    """Return the window of what the elements that came do not hold."""
+    limit = max(1, window.limit - sum(map(message_count, elements)))
+    if window.newest:
+        return replace(window, limit=limit, before=read_span(elements[0]).start)
+    return replace(window, limit=limit, after=read_span(elements[-1]).end - 1)
 
 
-def _joined(page: Page, following: Page, window: Window) -> Page:
-    if not following.messages:
-        return replace(page, is_cut=following.is_cut)
-    if _is_reverse(window):
-        both = following.messages + page.messages
-        return replace(following, messages=both, has_newer=page.has_newer)
-    return replace(following, messages=page.messages + following.messages, has_older=page.has_older)
-
-
-def _is_reverse(window: Window) -> bool:
-    return window.newest or window.max_bytes is not None
-
-
-def _size(messages: Iterable[Message]) -> int:
-    return sum(len(message.data) for message in messages)
+def _joined(messages: _Messages, following: _Messages, window: Window) -> _Messages:
+    pair = (following, messages) if window.newest else (messages, following)
+    return messages._replace(elements=pair[0].elements + pair[1].elements, is_cut=following.is_cut)
 
 
 def _state_size(values: Iterable[StoredValue | None]) -> int:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from service.codec import unpack_message
+from service.chunks import Sealing, columns_of
 from service.model import (
     Conditions,
     Limits,
+    Lines,
     Reading,
     SessionRef,
     Snapshot,
@@ -19,6 +20,7 @@ from service.store.arguments import (
     append_arguments,
     mutation_arguments,
     new_tag,
+    sealing_arguments,
     snapshot_arguments,
     state_arguments,
 )
@@ -30,7 +32,6 @@ from service.writes import (
     Append,
     Appended,
     Configured,
-    Cut,
     Done,
     Idempotency,
     Moved,
@@ -100,15 +101,16 @@ class RedisStore:
         args = self._common(append.change, conditions, append.idempotency)
         args += append_arguments(append, self._defaults.dedupe_window, replaces=replaces)
         reply = await self._run("append", ref, args, conditions)
-        count, at_ms, last_seq, oldest, newest, duplicates = reply[replies.OWN :]
+        count, last_seq, duplicates, *held = reply[replies.OWN :]
+        at_ms, oldest, newest = held or (0, None, None)
         return Appended(
             **replies.fixed(ref, reply),
             count=count,
-            at_ms=at_ms,
             last_seq=last_seq,
+            duplicates=tuple(duplicates),
+            at_ms=at_ms,
             first_seq_held=oldest,
             last_seq_held=newest,
-            duplicates=tuple(duplicates),
         )
 
     async def remove(
@@ -122,13 +124,16 @@ class RedisStore:
         reply = await self._run("remove", ref, args, conditions)
         if reply[0] == b"absent":
             return None
-        count, first_seq, last_seq, messages = reply[replies.OWN :]
+        count, elements, *left = reply[replies.OWN :]
+        narrowed, oldest, newest = left or (b"", None, None)
+        columns = columns_of(elements)
         return Removed(
             **replies.fixed(ref, reply),
             count=count,
-            first_seq=first_seq,
-            last_seq=last_seq,
-            messages=tuple(map(unpack_message, messages)) if removal.cut is Cut.LAST else (),
+            first_seq=oldest,
+            last_seq=newest,
+            lines=Lines.of(columns.newest(count)),
+            narrowed=narrowed,
         )
 
     async def write_state(
@@ -180,6 +185,12 @@ class RedisStore:
         args = self._common(change, Conditions()) + snapshot_arguments(snapshot, new_tag())
         reply = await self._run("create", ref, args, Conditions())
         return Done(**replies.fixed(ref, reply))
+
+    async def seal(self, ref: SessionRef, gen: str, sealing: Sealing) -> bool:
+        """Put a chunk in the place of what it was made of; False if that is not there any more."""
+        args = sealing_arguments(gen, sealing)
+        reply = await self._link.run(script("seal"), session_keys(ref), args)
+        return bool(reply[0] == b"ok")
 
     def _common(
         self,

@@ -1,9 +1,9 @@
 """Replies of the scripts -> model; and the refusals that every script may answer with."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypedDict
+from typing import NoReturn, TypedDict
 
-from service.codec import Header, session_of, unpack_header, unpack_message, unpack_value
+from service.codec import session_of, unpack_header, unpack_value
 from service.errors import (
     Conflict,
     PreconditionFailed,
@@ -12,7 +12,7 @@ from service.errors import (
     Unprocessable,
     wrong_lease,
 )
-from service.model import Limits, Page, Session, SessionRef, StateKey, StoredValue
+from service.model import Limits, Session, SessionRef, StateKey, StoredValue
 from service.store.link import Reply
 
 MOST_NAMES = 30_000
@@ -24,7 +24,7 @@ MOST_SEARCHED = 20_000
 MOST_REMEMBERED_BYTES = 16_384
 """Of popped messages, if the call has an Idempotency-Key: they are kept with it."""
 
-OWN = 7
+OWN = 6
 """Where the own part of a reply begins: behind what `reply()` in `session.lua` says of all."""
 
 Values = dict[StateKey, StoredValue | None]
@@ -36,39 +36,19 @@ class Fixed(TypedDict):
     session: Session
     now_ms: int
     changed: bool
+    tail: int
     replayed_rev: int | None
 
 
 def fixed(ref: SessionRef, reply: Reply) -> Fixed:
     """Return what every reply of a write tells."""
+    header = unpack_header(reply[2])
     return Fixed(
-        session=session(ref, reply),
+        session=session_of(header, ref.id, reply[3]),
         now_ms=reply[1],
-        changed=bool(reply[5]),
-        replayed_rev=reply[6] or None,
-    )
-
-
-def session(ref: SessionRef, reply: Reply) -> Session:
-    """Return the session that a reply tells of."""
-    return session_of(header(reply), ref.id, reply[3], reply[4])
-
-
-def header(reply: Reply) -> Header:
-    """Return the header of the session that a reply tells of."""
-    return unpack_header(reply[2])
-
-
-def page(window: list[Any]) -> Page:
-    """Return the messages of a window."""
-    first_seq, last_seq, older, newer, cut, *messages = window
-    return Page(
-        messages=tuple(unpack_message(message) for message in messages),
-        first_seq=first_seq,
-        last_seq=last_seq,
-        has_older=bool(older),
-        has_newer=bool(newer),
-        is_cut=bool(cut),
+        changed=bool(reply[4]),
+        tail=header.tail,
+        replayed_rev=reply[5] or None,
     )
 
 

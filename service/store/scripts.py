@@ -7,15 +7,17 @@ from importlib.resources import files
 
 _MUTATION = ("session", "mutation")
 _SHARED: dict[str, tuple[str, ...]] = {
-    "read": ("session", "search"),
+    "read": ("session", "elements", "search"),
     "describe": ("session",),
     "lease": (),
-    "append": (*_MUTATION, "search"),
-    "remove": (*_MUTATION, "search"),
+    "seal": ("session", "elements"),
+    "configure": (*_MUTATION, "elements"),
+    "append": (*_MUTATION, "elements", "search"),
+    "remove": (*_MUTATION, "elements", "search"),
 }
 """What stands in front of a script, if it is not what stands before most mutations."""
 
-_READS = frozenset({"read", "describe"})
+_REPEATABLE = frozenset({"read", "describe", "seal"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,11 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """Return a script by the name of its file; those that only read may be repeated."""
+    """Return a script by the name of its file."""
     parts = (*_SHARED.get(name, _MUTATION), name)
     source = b"\n".join(_text(part) for part in parts)
     digest = sha1(source, usedforsecurity=False).hexdigest()
-    return Script(source, digest.encode(), writes=name not in _READS)
+    return Script(source, digest.encode(), writes=name not in _REPEATABLE)
 
 
 def _text(name: str) -> bytes:

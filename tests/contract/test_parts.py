@@ -74,7 +74,7 @@ async def test_more_messages_than_a_part_holds_are_read_whole(
         link.reads = 0
         page = await chat.page(Window(limit=1_000, newest=newest))
         assert [message.data.decode() for message in page.messages] == texts
-        assert (page.is_cut, page.has_older, page.has_newer) == (False, False, False)
+        assert (page.is_cut, page.prev_seq, page.next_seq) == (False, None, None)
         assert (page.first_seq, page.last_seq) == (1, 9)
         assert link.reads == 3
     link.reads = 0
@@ -119,8 +119,8 @@ async def test_more_than_an_answer_holds_ends_a_page_early(link: CountingLink) -
     assert [message.seq for message in oldest.messages] == [1, 2, 3, 4]
     assert newest.is_cut
     assert oldest.is_cut
-    assert (newest.has_older, newest.has_newer) == (True, False)
-    assert (oldest.has_older, oldest.has_newer) == (False, True)
+    assert (newest.prev_seq, newest.next_seq) == (7, None)
+    assert (oldest.prev_seq, oldest.next_seq) == (None, 4)
 
 
 @pytest.mark.parametrize("reading", [Reading(state=StatePart.ALL), some(*"abcdef")])

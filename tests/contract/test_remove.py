@@ -199,7 +199,7 @@ async def test_what_identifies_messages_is_kept_though_all_are_gone(chat: Chat) 
     await fill(chat)
     await chat.clear()
 
-    assert (await chat.snapshot()).dedupe == "id"
+    assert (await chat.snapshot()).log.dedupe == "id"
 
 
 async def test_a_keyed_pop_is_bounded_by_what_is_remembered_of_it(chat: Chat) -> None:

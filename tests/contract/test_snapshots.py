@@ -1,8 +1,7 @@
 """A session made out of the snapshot of another."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from redis import Redis
 
 from service.errors import Conflict, TooLarge

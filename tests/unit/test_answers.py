@@ -1,15 +1,13 @@
 """The model as JSON and headers."""
 
-from dataclasses import replace
-
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from service.errors import Fault, PreconditionFailed, ServiceError, Unavailable, Unprocessable
 from service.http.answers import (
     check_read_conditions,
     json_response,
-    message_document,
     page_document,
     session_document,
     session_headers,
@@ -21,7 +19,6 @@ from service.model import (
     Conditions,
     ETag,
     Message,
-    Page,
     Session,
     SessionId,
     StateKey,
@@ -29,6 +26,7 @@ from service.model import (
     Touch,
     Value,
 )
+from tests.store_calls import page_of
 
 ETAG = ETag(gen="g", rev=7)
 SESSION = Session(
@@ -71,8 +69,9 @@ def test_whole_seconds_are_whole_numbers() -> None:
 
 
 def test_stored_bytes_are_spliced_in() -> None:
-    message = Message(3, 4, b'{"a":1.0,"a":1e999}')
-    assert b'"message":{"a":1.0,"a":1e999}}' in bytes(json_response(message_document(message)).body)
+    messages = (Message(3, 4, b'{"a":1.0,"a":1e999}'),)
+    body = json_response(page_document(page_of(messages, messages), 1)).body
+    assert b'"message":{"a":1.0,"a":1e999}}' in bytes(body)
 
     values = {
         StateKey("j"): StoredValue(Value(b" [1.0] "), 1),
@@ -85,12 +84,11 @@ def test_stored_bytes_are_spliced_in() -> None:
 
 def test_a_page_points_on_only_where_there_is_more() -> None:
     messages = (Message(3, 0, b"{}"), Message(4, 0, b"{}"))
-    page = Page(messages=messages, first_seq=1, last_seq=9, has_older=True, has_newer=True)
+    page = page_of(messages, messages)
+    within = replace(page, first_seq=1, last_seq=9)
 
-    assert page_document(page, 9)["next"] == 4
-    assert page_document(page, 9)["prev"] == 3
-    ended = page_document(replace(page, has_older=False, has_newer=False), 9)
-    assert (ended["next"], ended["prev"]) == (None, None)
+    assert (page_document(page, 2)["next"], page_document(page, 2)["prev"]) == (None, None)
+    assert (page_document(within, 9)["next"], page_document(within, 9)["prev"]) == (4, 3)
 
 
 @pytest.mark.parametrize(

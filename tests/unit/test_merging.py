@@ -19,6 +19,7 @@ from service.errors import (
 from service.hot import HotTier
 from service.merging import merged_values
 from service.model import ANY, Conditions, Limits, SessionRef, StateKey, StoredValue, Value
+from service.sealing import Sealer
 from service.sessions import MERGE_TRIES, Sessions
 from service.store.keys import session_keys
 from service.writes import StateWrite, Written
@@ -292,7 +293,9 @@ async def test_values_that_change_faster_than_they_can_be_merged_are_told_of(
     parts: Parts,
 ) -> None:
     store = RestlessStore(parts.store._link)
-    sessions = Sessions(store, HotTier(1_000_000), StepClock(), Limits())
+    hot, clock = HotTier(1_000_000), StepClock()
+    sealer = Sealer(store, hot, clock)
+    sessions = Sessions(store, hot, clock, Limits(), sealer=sealer, is_told=lambda: False)
     with pytest.raises(Unavailable) as failure:
         await Chat(sessions).write(merges={"a": b'{"x":1}'})
 

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from service.codec import digest
 from service.errors import ServiceError, Unavailable
@@ -407,11 +407,16 @@ CALLS: dict[str, Callable[[Chat, Any], Coroutine[Any, Any, object]]] = {
 
 
 def content(view: View | None) -> View | None:
-    """Leave out what may differ: the time, and when it was last renewed."""
+    """Leave out what may differ: the time, when it was last renewed, how messages are held."""
     if view is None:
         return None
     session = replace(view.session, renewed_at_ms=0)
-    return replace(view, session=session, now_ms=0, age_seconds=None, is_same=False)
+    page = view.page
+    if page is not None:
+        lines = page.lines[page.span.start : page.span.end]
+        page = replace(page, lines=lines, span=Span(0, page.count))
+    same = replace(view, session=session, now_ms=0, age_seconds=None, is_same=False)
+    return replace(same, page=page, elements=())
 
 
 async def check_hot(parts: Parts) -> None:

@@ -5,8 +5,8 @@
 -- ARGV[14]   how many of the last seqs are remembered
 -- ARGV[15]   '1' = replace: all are taken, none is skipped
 -- ARGV[16..] a pair for each message: its JSON text, the digest of its identity (8 bytes or '')
--- Answers    reply() .. {appended, at, last seq, oldest and newest seq held, {index of each
---            duplicate ...}}
+-- Answers    reply() .. {appended, last seq, {index of each duplicate ...}}, and if it is no repetition
+--            {at, oldest and newest seq held}
 --            {'conflict', the session's member} | {'too_many', max_messages}
 --            | what ended() answers
 
@@ -55,20 +55,26 @@ end
 
 local created = not s
 s = s or create()
-local replaced = REPLACES and message_count() or 0
+local replaced = REPLACES and element_count() or 0
 in_slices(fresh, 1, #fresh, 1, push)
-drop_oldest(replaced)
+drop_elements(replaced)
+if REPLACES then s.count, s.tail, s.chunks = 0, 0, 0 end
 local changed = change_settings(s) or REPLACES
 if (changed or #fresh > 0) and not created then advance(s) end
 renew(s)
-trim(s)
 s.last_seq, s.largest = last, largest
+if #fresh > 0 then
+  if s.count == 0 then s.first = before + 1 end
+  s.newest, s.count, s.tail = last, s.count + #fresh, s.tail + #fresh
+elseif REPLACES then
+  s.first, s.newest = last + 1, last
+end
+trim(s, before)
 if DEDUPE ~= '' then s.dedupe = DEDUPE end
 if is_remembering and (REPLACES or #fresh > 0) then
   local grown = ring .. table.concat(digests)
   redis.call('LSET', LOG, RING_AT, string.sub(grown, -WINDOW * DIGEST_BYTES))
 end
-local oldest, newest = oldest_seq(), newest_seq()
-remember(s, 'ok', #fresh, at, last, oldest, newest, duplicates)
+remember(s, OK, #fresh, last, duplicates)
 commit(s)
-return reply(s, 0, #fresh, at, last, oldest, newest, duplicates)
+return reply(s, 0, #fresh, last, duplicates, at, extent(s))

@@ -1,4 +1,4 @@
--- Creates a session, changes the settings of one, or only renews it.
+-- Creates a session, changes the settings of one, or only renews it. Needs elements.lua.
 --
 -- ARGV[13]  '1' = create it if it is absent
 -- Answers   reply() .. {created}
@@ -16,6 +16,6 @@ s = s or create()
 local changed = change_settings(s)
 if changed and not created then advance(s) end
 renew(s)
-trim(s)
+trim(s, -1)
 commit(s)
 return reply(s, 0, created and 1 or 0)

@@ -1,15 +1,14 @@
 -- Makes a session out of the snapshot of another. Its settings come with the common arguments.
 --
--- ARGV[13..16]  last seq, largest message, dedupe member, dedupe ring
--- ARGV[17..19]  how many messages, state values, expiries; then in this order:
---               each message, key and value of each state key, ms and key of each expiry
+-- ARGV[13..22]  last seq, first, newest, count, tail, chunks, largest message, dedupe member, dedupe
+--               ring, when the source was changed last
+-- ARGV[23..25]  how many elements, state values, expiries; then in this order:
+--               each element, key and value of each state key, ms and key of each expiry
 -- Answers       reply() | {'exists'}
 
-local LAST_SEQ, LARGEST = tonumber(ARGV[13]), tonumber(ARGV[14])
-local DEDUPE, RING = ARGV[15], ARGV[16]
-local MESSAGES, VALUES, ENDS = tonumber(ARGV[17]), tonumber(ARGV[18]), tonumber(ARGV[19])
-local FIRST_MESSAGE = 20
-local FIRST_VALUE = FIRST_MESSAGE + MESSAGES
+local ELEMENTS, VALUES, ENDS = tonumber(ARGV[23]), tonumber(ARGV[24]), tonumber(ARGV[25])
+local FIRST_ELEMENT = 26
+local FIRST_VALUE = FIRST_ELEMENT + ELEMENTS
 local FIRST_END = FIRST_VALUE + 2 * VALUES
 
 local function fill(key, command, first, last, step)
@@ -21,15 +20,15 @@ end
 if load() then return {'exists'} end
 local s = create()
 change_settings(s)
-s.last_seq, s.largest, s.dedupe = LAST_SEQ, LARGEST, DEDUPE
-s.expiring = ENDS > 0 and 1 or 0
-fill(LOG, 'RPUSH', FIRST_MESSAGE, FIRST_VALUE - 1, 1)
+s.last_seq, s.first, s.newest = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+s.count, s.tail, s.chunks = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
+s.largest, s.dedupe = tonumber(ARGV[19]), ARGV[20]
 -- Times of messages only grow, though the clock of the server may have stepped back.
-if MESSAGES > 0 then
-  s.updated_at = math.max(NOW, (struct.unpack('>I6', ARGV[FIRST_VALUE - 1], 7)))
-end
+s.updated_at = math.max(NOW, tonumber(ARGV[22]))
+s.expiring = ENDS > 0 and 1 or 0
+fill(LOG, 'RPUSH', FIRST_ELEMENT, FIRST_VALUE - 1, 1)
 fill(STATE, 'HSET', FIRST_VALUE, FIRST_END - 1, 2)
 fill(EXPIRIES, 'ZADD', FIRST_END, #ARGV, 2)
-redis.call('LSET', LOG, RING_AT, RING)
+redis.call('LSET', LOG, RING_AT, ARGV[21])
 commit(s)
 return reply(s, 0)

@@ -3,12 +3,12 @@
 -- KEYS      all keys of each session, one session after the other. Not of one slot: what speaks to a
 --           Cluster has to call this once for each slot.
 -- ARGV[1]   how many keys a session has
--- Answers   {{header, messages, state keys} or false where there is no session, ...}
+-- Answers   {{header, state keys} or false where there is no session, ...}
 
 local sessions = {}
 for i = 1, #KEYS, tonumber(ARGV[1]) do
   LOG, STATE, EXPIRIES = KEYS[i], KEYS[i + 1], KEYS[i + 2]
   local s = load()
-  sessions[#sessions + 1] = s and {pack(s), message_count(), state_key_count(s)} or false
+  sessions[#sessions + 1] = s and {pack(s), state_key_count(s)} or false
 end
 return sessions

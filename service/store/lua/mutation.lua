@@ -9,7 +9,8 @@ local TTL, MAX_MESSAGES, TOUCH, MAX_AGE = unpack(ARGV, 6, 9)
 local LEASE, CALL_KEY, FINGERPRINT = unpack(ARGV, 10, 12)
 
 local MOST_CALLS = 16
-local REMEMBERED_MS = 86400000
+local REMEMBERED_MINUTES = 1440
+local OK = 0
 
 local function is_listed(tags, current)
   if not current then return false end
@@ -22,17 +23,22 @@ local function is_refused(current)
   return IF_NONE_MATCH ~= '' and is_listed(IF_NONE_MATCH, current)
 end
 
--- The keyed calls that the session remembers, oldest first: key, fingerprint, time, rev, outcome ...
+-- The keyed calls that the session remembers, oldest first: key, fingerprint, minute, rev,
+-- outcome ... Minutes are told from the creation on; OK stands for the outcome of nearly all.
 local function known_calls()
   local calls = redis.call('LINDEX', LOG, CALLS_AT)
   return calls ~= '' and cmsgpack.unpack(calls) or {}
+end
+
+local function minute(s)
+  return math.floor((NOW - s.created_at) / 60000)
 end
 
 -- The first run of this call, nil if there was none or it is too long ago.
 local function recall(s)
   if CALL_KEY == '' or not s then return nil end
   for _, call in ipairs(known_calls()) do
-    if call[1] == CALL_KEY and call[3] > NOW - REMEMBERED_MS then return call end
+    if call[1] == CALL_KEY and call[3] > minute(s) - REMEMBERED_MINUTES then return call end
   end
 end
 
@@ -40,7 +46,7 @@ end
 local function remember(s, ...)
   if CALL_KEY == '' then return end
   local calls = known_calls()
-  calls[#calls + 1] = {CALL_KEY, FINGERPRINT, NOW, s.rev, ...}
+  calls[#calls + 1] = {CALL_KEY, FINGERPRINT, minute(s), s.rev, ...}
   if #calls > MOST_CALLS then table.remove(calls, 1) end
   s.calls = cmsgpack.pack(calls)
 end
@@ -48,7 +54,7 @@ end
 -- The same answer as to the first run of this call.
 local function repeated(s, call)
   if call[2] ~= FINGERPRINT then return {'reused'} end
-  if call[5] ~= 'ok' then return {call[5], call[6], 1} end
+  if call[5] ~= OK then return {call[5], call[6], 1} end
   return reply(s, call[4], unpack(call, 6))
 end
 
@@ -78,8 +84,8 @@ local function create()
   redis.call('UNLINK', STATE, EXPIRIES)
   return {gen = GEN, rev = 1, created_at = NOW, updated_at = NOW, renewed_at = NOW,
     ttl = tonumber(DEFAULT_TTL), touch = 'write', max_age = 0,
-    max_messages = tonumber(DEFAULT_MAX_MESSAGES), last_seq = 0, largest = 0, dedupe = '',
-    expiring = 0, has_changed = true}
+    max_messages = tonumber(DEFAULT_MAX_MESSAGES), last_seq = 0, first = 1, newest = 0, count = 0,
+    tail = 0, chunks = 0, largest = 0, dedupe = '', expiring = 0, has_changed = true}
 end
 
 -- True if the call names a setting, which is a change even when the value is the same.
@@ -100,17 +106,4 @@ local function advance(s)
   s.has_changed = true
   s.rev = s.rev + 1
   s.updated_at = math.max(NOW, s.updated_at)
-end
-
--- Takes the oldest n messages off. The head goes with them and is put back: no message is read.
-local function drop_oldest(n)
-  if n <= 0 then return end
-  local head = redis.call('LRANGE', LOG, 0, HEAD - 1)
-  redis.call('LTRIM', LOG, HEAD + n, -1)
-  redis.call('LPUSH', LOG, head[3], head[2], head[1])
-end
-
--- Keeps the newest max_messages.
-local function trim(s)
-  drop_oldest(message_count() - s.max_messages)
 end

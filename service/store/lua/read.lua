@@ -1,18 +1,19 @@
 -- Reads a session; its messages and state only if they are not those of the tag that is known.
--- Needs search.lua.
+-- Needs elements.lua and search.lua.
 --
 -- ARGV[1]   the tag that the caller holds ('' = none)
--- ARGV[2]   most bytes to answer with, of messages and of state each: what does not fit is left
---           out, and so is what is beyond MOST_MESSAGES
+-- ARGV[2]   most bytes to answer with, of elements and of state each: what does not fit is left
+--           out, and so is what is beyond MOST_ELEMENTS
 -- ARGV[3]   messages: 'none' | 'oldest' | 'newest' (which end of the window to begin at)
 -- ARGV[4]   how many, ARGV[5] only seqs after, ARGV[6] only seqs before ('' = no bound),
 -- ARGV[7]   only messages since (ms, '' = no bound), ARGV[8] only the one of a digest ('' = any)
--- ARGV[9]   of these the newest with at most so many bytes together ('' = all)
+-- ARGV[9]   of these the newest with at most so many bytes of text together ('' = all)
 -- ARGV[10]  '1' = a snapshot: any number of keys, and the dedupe ring
 -- ARGV[11]  state: 'none' | 'names' | 'all' | 'some'; ARGV[12] most keys of 'all'
 -- ARGV[13..] the keys of 'some'
 -- Answers   reply() .. {is the same, window, state, {key, its expiry, ...}, ring}
---           window = {first seq, last seq, older exist, newer exist, cut short, message ...}
+--           window = {oldest seq, newest seq, cut short, seq of the digest or 0, element ...}:
+--             they hold all that the window lets in, and may hold more
 --           state = {value or false of each key, as many as fit ...} of 'some',
 --             {name ...} of 'names', {name, value, ...} of 'all': empty if that does not fit
 --           {'absent'} | {'too_large', 'keys' or 'names'}
@@ -23,74 +24,68 @@ local DIGEST, BUDGET, IS_SNAPSHOT = ARGV[8], tonumber(ARGV[9]) or math.huge, ARG
 local STATE_PART, MOST_KEYS, FIRST_KEY = ARGV[11], tonumber(ARGV[12]), 13
 local RENEWAL_PAUSE_MS = 1000
 local MOST_NAMES = 30000  -- of state keys that are listed: more would hold Redis for over 20 ms
-local MOST_MESSAGES = 10000
-local PREFIX_BYTES = 12   -- seq and at before the text of a message
+local MOST_ELEMENTS = 10000
+local PACKED_ABOUT = 32  -- messages in a chunk, to guess how many of them are needed
 
-local function at_of(element)
-  return (struct.unpack('>I6', element, 7))
-end
-
--- The window as indices, both included.
-local function window_bounds(s, count)
-  local after, before = AFTER, BEFORE
-  if DIGEST ~= '' then
-    local seq = remembered(redis.call('LINDEX', LOG, RING_AT), s.last_seq, DIGEST)
-    if not seq then return 0, -1 end
-    after, before = seq - 1, seq + 1
+-- The elements that may hold what the bounds let in, as indices, both included.
+local function bounds(after, before)
+  local from, to = 0, element_count() - 1
+  if after then from = first_index(last_of, after + 1) end
+  if SINCE then
+    local first = first_index(at_of, SINCE)
+    -- The times in a chunk go on behind its first.
+    if first > 0 and is_chunk(element(first - 1)) then first = first - 1 end
+    from = math.max(from, first)
   end
-  local from, to = 0, count - 1
-  if after then from = index_of(count, after + 1) end
-  if SINCE then from = math.max(from, lower_bound(0, count, at_of, SINCE)) end
-  if before then to = index_of(count, before) - 1 end
-  if END == 'newest' then return math.max(from, to - LIMIT + 1), to end
-  return from, math.min(to, from + LIMIT - 1)
+  if before then to = first_index(first_of, before) - 1 end
+  return from, to
 end
 
--- Messages from..to, in slices none of which is far too long, until the next would not fit; and
--- whether it was MOST_BYTES that ended it. From the newest end the result is in reverse.
-local function collect(s, from, to, is_reverse)
-  local step = math.max(1, math.floor(math.min(MOST_BYTES, BUDGET) / math.max(1, s.largest)))
-  local kept, bytes, is_cut = {}, 0, false
-  local function keep(element)
-    bytes = bytes + #element - PREFIX_BYTES
-    if bytes > BUDGET then return false end
-    is_cut = bytes > MOST_BYTES or #kept == MOST_MESSAGES
+-- Elements from..to, from the end of the window on, until LIMIT messages are sure to be among them,
+-- or BUDGET is passed; and whether it was MOST_BYTES that ended it. What a chunk at that end holds
+-- may be out of bounds: it is not counted. From the newest end the result is in reverse.
+local function collect(s, from, to, is_bounded)
+  local is_reverse = END == 'newest'
+  local most = math.max(1, math.floor(math.min(MOST_BYTES, BUDGET) / math.max(1, s.largest)))
+  local kept, bytes, texts, messages, is_cut = {}, 0, 0, 0, false
+  local function keep(one)
+    local count, size = weigh(one)
+    is_cut = bytes + #one - PREFIX_BYTES > MOST_BYTES or #kept == MOST_ELEMENTS
     if is_cut then return false end
-    kept[#kept + 1] = element
-    return true
+    if #kept == 0 and is_bounded and is_chunk(one) then count, size = 0, 0 end
+    kept[#kept + 1] = one
+    bytes, texts, messages = bytes + #one - PREFIX_BYTES, texts + size, messages + count
+    return messages < LIMIT and (not is_reverse or texts <= BUDGET)
   end
-  while from <= to do
-    if is_reverse then
-      local slice = redis.call('LRANGE', LOG, HEAD + math.max(from, to - step + 1), HEAD + to)
-      for i = #slice, 1, -1 do
-        if not keep(slice[i]) then return kept, is_cut end
-      end
-      to = to - step
-    else
-      local slice = redis.call('LRANGE', LOG, HEAD + from, HEAD + math.min(to, from + step - 1))
-      for i = 1, #slice do
-        if not keep(slice[i]) then return kept, is_cut end
-      end
-      from = from + step
+  local step = s.chunks == 0 and LIMIT or math.min(s.tail + 1, LIMIT)
+  while from <= to and LIMIT > 0 do
+    step = math.min(step, most, to - from + 1)
+    local first = is_reverse and to - step + 1 or from
+    local slice = redis.call('LRANGE', LOG, HEAD + first, HEAD + first + step - 1)
+    for i = 1, step do
+      if not keep(slice[is_reverse and step + 1 - i or i]) then return kept, is_cut end
     end
+    if is_reverse then to = to - step else from = from + step end
+    step = math.max(1, math.ceil((LIMIT - messages) / PACKED_ABOUT))
   end
   return kept, is_cut
 end
 
 local function read_window(s)
-  local count = message_count()
-  if count == 0 then return {false, false, 0, 0, 0} end
-  local from, to = window_bounds(s, count)
-  local is_reverse = END == 'newest' or BUDGET < math.huge
-  local kept, is_cut = collect(s, from, to, is_reverse)
-  local n = #kept
-  local window = {oldest_seq(), newest_seq(), 0, 0, is_cut and 1 or 0}
-  if n > 0 then
-    local first_index = is_reverse and to - n + 1 or from
-    if first_index > 0 then window[3] = 1 end
-    if first_index + n < count then window[4] = 1 end
+  local after, before, only = AFTER, BEFORE, 0
+  if DIGEST ~= '' then
+    only = remembered(redis.call('LINDEX', LOG, RING_AT), s.last_seq, DIGEST) or 0
+    after, before = only - 1, only + 1
   end
-  for i = 1, n do window[5 + i] = is_reverse and kept[n - i + 1] or kept[i] end
+  local oldest, newest = extent(s)
+  local window = {oldest, newest, 0, only}
+  if s.count == 0 or (DIGEST ~= '' and only == 0) then return window end
+  if END == 'oldest' then after = math.max(after or 0, s.first - 1) end
+  local from, to = bounds(after, before)
+  local is_bounded = END == 'newest' and before or END == 'oldest'
+  local kept, is_cut = collect(s, from, to, is_bounded)
+  window[3] = is_cut and 1 or 0
+  for i = 1, #kept do window[4 + i] = END == 'newest' and kept[#kept + 1 - i] or kept[i] end
   return window
 end
 

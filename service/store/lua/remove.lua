@@ -1,52 +1,13 @@
--- Removes messages. Needs search.lua.
+-- Removes messages. Needs elements.lua and search.lua.
 --
 -- ARGV[13]  'all' | 'one' (of seq N) | 'before' (seq N) | 'last' (the newest N, which it answers)
 -- ARGV[14]  N
--- ARGV[15]  most bytes of messages to answer with
--- Answers   reply() .. {removed, oldest seq held, newest seq held, {message ...}}
+-- ARGV[15]  most bytes of elements to answer with
+-- Answers   reply() .. {removed, {element that holds what was popped ...}}, and if it is no
+--           repetition {oldest and newest seq held, the chunk that was narrowed or ''}
 --           {'absent'} | {'too_large', 'bytes' or 'remembered'} | what ended() answers
 
 local CUT, N, MOST_BYTES = ARGV[13], tonumber(ARGV[14]), tonumber(ARGV[15])
-local TOMBSTONE = '-'  -- no header, ring or message is that short
-
--- Which messages go, as indices, both included.
-local function range(count)
-  if CUT == 'all' then return 0, count - 1 end
-  if CUT == 'last' then return math.max(0, count - N), count - 1 end
-  local index = index_of(count, N)
-  if CUT == 'before' then return 0, index - 1 end
-  local is_there = index < count and seq_at(HEAD + index) == N
-  return index, is_there and index or index - 1
-end
-
--- The messages that are to be answered, nil if they are too large.
-local function popped(s, from, to)
-  if CUT ~= 'last' or from > to then return {} end
-  if s.largest * (to - from + 1) <= MOST_BYTES then
-    return redis.call('LRANGE', LOG, HEAD + from, HEAD + to)
-  end
-  local elements, bytes = {}, 0
-  for i = from, to do
-    elements[#elements + 1] = message(i)
-    bytes = bytes + #elements[#elements]
-    if bytes > MOST_BYTES then return nil end
-  end
-  return elements
-end
-
--- Takes the range off; all cuts but one are at an end of the list.
-local function cut(s, from, to, count)
-  if from > to then return end
-  if to == count - 1 then
-    redis.call('LTRIM', LOG, 0, HEAD + from - 1)
-  elseif from == 0 then
-    drop_oldest(to + 1)
-  else
-    set_expiry(s)
-    redis.call('LSET', LOG, HEAD + from, TOMBSTONE)
-    redis.call('LREM', LOG, from < count / 2 and 1 or -1, TOMBSTONE)
-  end
-end
 
 -- What is removed may come again.
 local function forget(s, first, last)
@@ -61,23 +22,131 @@ local function forget(s, first, last)
   redis.call('LSET', LOG, RING_AT, kept .. zeros .. rest)
 end
 
+-- Puts what is left of a chunk in its place, or takes the whole element off. Expiry first: a full
+-- Redis takes it, and then the rest.
+local function keep_only(s, index, seqs)
+  local whole = element(index)
+  set_expiry(s)
+  if #seqs > 0 then
+    local rest = narrowed(whole, seqs)
+    redis.call('LSET', LOG, HEAD + index, rest)
+    return rest
+  end
+  if is_chunk(whole) then s.chunks = s.chunks - 1 end
+  redis.call('LSET', LOG, HEAD + index, TOMBSTONE)
+  redis.call('LREM', LOG, index < element_count() / 2 and 1 or -1, TOMBSTONE)
+  return ''
+end
+
+-- Splits the seqs that an element holds into those that stay and those that go.
+local function split(s, element, goes)
+  local stay, go = {}, {}
+  for _, seq in ipairs(held_in(element)) do
+    if seq >= s.first then
+      local side = goes(seq) and go or stay
+      side[#side + 1] = seq
+    end
+  end
+  return stay, go
+end
+
+local function remove_all(s)
+  local removed = s.count
+  clear(s)
+  return removed, {}, ''
+end
+
+-- Each of these answers how many are gone, what was popped, and the chunk that was narrowed.
+
+local function remove_one(s)
+  if N < s.first or N > s.newest then return 0, {}, '' end
+  local index = first_index(last_of, N)
+  local stay, go = split(s, element(index), function(seq) return seq == N end)
+  if #go == 0 then return 0, {}, '' end
+  if s.count == 1 then return remove_all(s) end
+  if N == s.first then s.first = nth_seq(s, 1) end
+  local rest = keep_only(s, index, stay)
+  s.count = s.count - 1
+  if N == s.newest then s.newest = last_of(element_before(0)) end
+  return 1, {}, rest
+end
+
+local function remove_before(s)
+  if s.count == 0 or N <= s.first then return 0, {}, '' end
+  if N > s.newest then return remove_all(s) end
+  local oldest, index = first_index(last_of, s.first), first_index(last_of, N)
+  local stay, go = split(s, element(index), function(seq) return seq < N end)
+  local removed = #go
+  if oldest < index then
+    local _, of_oldest = split(s, element(oldest), function() return true end)
+    removed = removed + #of_oldest + messages_among(s, oldest + 1, index)
+  end
+  set_expiry(s)
+  s.first, s.count = stay[1], s.count - removed
+  return removed, {}, #go > 0 and keep_only(s, index, stay) or ''
+end
+
+-- How many elements at the end go as a whole, how many messages these hold, and all that hold what
+-- is popped; nil if they are too large.
+local function popped(s)
+  local whole, messages, bytes, elements = 0, 0, 0, {}
+  while messages < N do
+    local one = element_before(whole)
+    local stay, go = split(s, one, function() return true end)
+    table.insert(elements, 1, one)
+    if messages + #go > N then break end
+    local _, size = weigh(one)
+    bytes = bytes + math.max(#one, size)
+    if bytes > MOST_BYTES then return nil end
+    whole, messages = whole + 1, messages + #go
+  end
+  return whole, messages, elements
+end
+
+local function remove_last(s)
+  N = math.min(N, s.count)
+  if N == 0 then return 0, {}, '' end
+  local whole, messages, elements = popped(s)
+  if not whole then return nil end
+  if N == s.count then
+    clear(s)
+    return N, elements, ''
+  end
+  for i = 1, #elements do
+    if i > #elements - whole and is_chunk(elements[i]) then s.chunks = s.chunks - 1 end
+  end
+  redis.call('LTRIM', LOG, 0, -1 - whole)
+  local rest = ''
+  if messages < N then
+    local seqs = split(s, element_before(0), function() return false end)
+    for _ = messages + 1, N do seqs[#seqs] = nil end
+    rest = keep_only(s, element_count() - 1, seqs)
+  end
+  s.newest, s.count = last_of(element_before(0)), s.count - N
+  return N, elements, rest
+end
+
+local REMOVALS = {all = remove_all, one = remove_one, before = remove_before, last = remove_last}
+
 local s = load()
 local answer = ended(s, tag(s))
 if answer then return answer end
 if not s then return {'absent'} end
 
-local count = message_count()
-local from, to = range(count)
-local elements = popped(s, from, to)
-if not elements then return refuse(s, 'too_large', CALL_KEY == '' and 'bytes' or 'remembered') end
-if from <= to then
-  local first, last = seq_at(HEAD + from), seq_at(HEAD + to)
-  cut(s, from, to, count)
-  forget(s, first, last)
+local first, newest = s.first, s.newest
+local removed, elements, rest = REMOVALS[CUT](s)
+if not removed then return refuse(s, 'too_large', CALL_KEY == '' and 'bytes' or 'remembered') end
+if removed > 0 then
+  if CUT == 'one' then first, newest = N, N end
+  if CUT == 'before' then newest = s.first - 1 end
+  if CUT == 'last' then first = s.count > 0 and s.newest + 1 or first end
+  if CUT == 'last' then s.tail = math.max(0, s.tail - removed) end
+  s.tail = math.min(s.tail, s.count)
+  sweep(s)
+  forget(s, first, newest)
   advance(s)
 end
 renew(s)
-local oldest, newest = oldest_seq(), newest_seq()
-remember(s, 'ok', to - from + 1, oldest, newest, elements)
+remember(s, OK, removed, elements)
 commit(s)
-return reply(s, 0, to - from + 1, oldest, newest, elements)
+return reply(s, 0, removed, elements, rest, extent(s))

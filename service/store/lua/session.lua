@@ -1,11 +1,13 @@
 -- What every script knows of a session; the text of this file stands before the text of each.
 --
--- KEYS[1]  LOG       a LIST: header, dedupe ring, keyed calls, then the messages, oldest first
+-- KEYS[1]  LOG       a LIST: header, dedupe ring, keyed calls, then its elements, oldest first
 -- KEYS[2]  STATE     a HASH: state key -> tag (6 bytes) .. what codec.py packed
 -- KEYS[3]  EXPIRIES  a ZSET: state key -> the ms at which it expires, of those that do so alone
 --
--- The header is a MessagePack array, in the order of pack(). A message is
--- seq (6 bytes) .. at in ms (6 bytes) .. its JSON text, integers big-endian.
+-- The header is a MessagePack array, in the order of pack(). An element is a message,
+-- seq (6 bytes) .. at in ms (6 bytes) .. its JSON text, integers big-endian, or a chunk of
+-- consecutive ones (elements.lua). The header alone says which messages are held: what stands
+-- before `first` was trimmed, and is swept away later.
 -- The dedupe ring is 8 bytes a seq, aligned so that its end belongs to last_seq.
 -- A state key that has expired is not there, whether it was purged or not.
 --
@@ -15,7 +17,7 @@
 local LOG, STATE, EXPIRIES = KEYS[1], KEYS[2], KEYS[3]
 local RING_AT, CALLS_AT = 1, 2
 local HEAD = 3      -- elements of LOG before the first message
-local VERSION = 2   -- of the header
+local VERSION = 3   -- of the header
 local SLICE = 2000  -- Lua's unpack() fails beyond about 4,000 values
 local SLICE_BYTES = 1048576
 
@@ -28,21 +30,27 @@ end
 
 local NOW = clock_ms()
 
+-- Times are told from the creation on, which is shorter.
 local function pack(s)
-  return cmsgpack.pack({VERSION, s.gen, s.rev, s.created_at, s.updated_at, s.renewed_at,
-    s.ttl, s.touch, s.max_age, s.max_messages, s.last_seq, s.largest, s.dedupe, s.expiring})
+  return cmsgpack.pack({VERSION, s.gen, s.rev, s.created_at, s.updated_at - s.created_at,
+    s.renewed_at - s.created_at, s.ttl, s.touch, s.max_age, s.max_messages, s.last_seq, s.first,
+    s.last_seq - s.newest, s.count, s.tail, s.chunks, s.largest, s.dedupe, s.expiring})
 end
 
 -- The session, or nil. 0 stands for "never" in ttl and max_age, for "none" in expiring.
+--
+-- Of the messages it tells `count`, and the seqs of the oldest (`first`) and the `newest`; of the
+-- elements how many are chunks, and how many messages came behind the last of these (`tail`).
 local function load()
   local header = redis.call('LINDEX', LOG, 0)
   if not header then return nil end
   local h = cmsgpack.unpack(header)
   -- A dyno of an older release may still run: it must not write what it cannot read.
   assert(h[1] == VERSION, 'a session of another release')
-  return {gen = h[2], rev = h[3], created_at = h[4], updated_at = h[5], renewed_at = h[6],
-    ttl = h[7], touch = h[8], max_age = h[9], max_messages = h[10], last_seq = h[11],
-    largest = h[12], dedupe = h[13], expiring = h[14]}
+  return {gen = h[2], rev = h[3], created_at = h[4], updated_at = h[4] + h[5],
+    renewed_at = h[4] + h[6], ttl = h[7], touch = h[8], max_age = h[9], max_messages = h[10],
+    last_seq = h[11], first = h[12], newest = h[11] - h[13], count = h[14], tail = h[15],
+    chunks = h[16], largest = h[17], dedupe = h[18], expiring = h[19]}
 end
 
 local function tag(s)
@@ -60,10 +68,6 @@ local function in_slices(values, first, last, step, f)
       from, bytes = to + 1, 0
     end
   end
-end
-
-local function message_count()
-  return redis.call('LLEN', LOG) - HEAD
 end
 
 local function expired_key_count(s)
@@ -90,24 +94,6 @@ local function expiries_among(s, from, to, step)
     end
   end
   return expiries
-end
-
-local function seq_of(element)
-  return (struct.unpack('>I6', element))
-end
-
--- The seq of the message at an index of LOG, false if there is none.
-local function seq_at(index)
-  local element = redis.call('LINDEX', LOG, index)
-  return element and seq_of(element)
-end
-
-local function oldest_seq()
-  return seq_at(HEAD)
-end
-
-local function newest_seq()
-  return message_count() > 0 and seq_at(-1)
 end
 
 local function expires_at(s)
@@ -149,9 +135,9 @@ local function commit(s)
   redis.call('LSET', LOG, 0, pack(s))
 end
 
--- What every answer tells of the session: time, header, messages, state keys, has it changed, and
--- the revision of the call that this one repeats (0 = it is the first).
+-- What every answer tells of the session: time, header, state keys, has it changed, and the
+-- revision of the call that this one repeats (0 = it is the first).
 local function reply(s, replayed_rev, ...)
   local changed = s.has_changed and 1 or 0
-  return {'ok', NOW, pack(s), message_count(), state_key_count(s), changed, replayed_rev, ...}
+  return {'ok', NOW, pack(s), state_key_count(s), changed, replayed_rev, ...}
 end

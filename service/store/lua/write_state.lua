@@ -147,6 +147,6 @@ local added, deleted = set_values(), delete_values()
 local changed = change_settings(s)
 if (changed or SETS + MERGES > 0 or deleted > 0) and not created then advance(s) end
 renew(s)
-remember(s, 'ok', added, deleted)
+remember(s, OK, added, deleted)
 commit(s)
 return reply(s, 0, added, deleted, get_values())
