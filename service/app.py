@@ -109,7 +109,7 @@ def _build(settings: Settings, clock: Clock) -> _Parts:
         hot=hot,
         governor=_governor(settings, clock, probe, hot),
         sealer=sealer,
-        sessions=Sessions(store, hot, clock, settings.limits, sealer=sealer, is_told=lambda: False),
+        sessions=Sessions(store, hot, sealer, clock, settings.limits),
         leases=Leases(LeaseStore(link), clock),
     )
 

@@ -6,7 +6,7 @@ A message that is not packed is `seq (6) | at (6) | JSON text`. A chunk of conse
 
 The head is what scripts read, and change: popping lowers the last seq, deleting one of the others
 adds a gap, and the size of the texts is 0 once it is not known. The mark tells how the body is
-packed, and is below 32 so that no JSON begins like it; zstd without a dictionary is all there is. The
+packed, below 32 so that no JSON begins like it; zstd without a dictionary is all there is. The
 body stays as it was sealed: length of a table (2), the table, the texts. The table is MessagePack:
 first seq, steps of the seqs if any is not 1, steps of the times, lengths of the texts.
 """

@@ -73,20 +73,12 @@ class Sessions:
     """Sessions of all namespaces. Every method may raise Unavailable or StoreFull."""
 
     def __init__(
-        self,
-        store: RedisStore,
-        hot: HotTier,
-        clock: Clock,
-        limits: Limits,
-        *,
-        sealer: Sealer,
-        is_told: Callable[[], bool],
+        self, store: RedisStore, hot: HotTier, sealer: Sealer, clock: Clock, limits: Limits
     ) -> None:
-        """Join the tiers; `is_told` says whether Redis tells of changes now."""
+        """Join the tiers; `sealer` hears of what was appended and removed."""
         self._store = store
         self._hot = hot
         self._sealer = sealer
-        self._is_told = is_told
         self._clock = clock
         self._limits = limits
         self._flights: dict[tuple[SessionRef, Reading], _Flight] = {}
@@ -276,7 +268,7 @@ class Sessions:
 
         Not if the read has something to do there, or if only Redis's clock knows what is left.
         """
-        if not (self._hot.is_verified(ref) and self._is_told()):
+        if not self._hot.is_verified(ref):
             return False
         session, redis_ms = held.session, held.redis_ms(self._clock.monotonic())
         ends = session.expires_at_ms

@@ -97,9 +97,7 @@ def build(url: str) -> tuple[Parts, Link]:
     link, hot, clock = Link(RedisTarget(url=url)), HotTier(1_000_000), StepClock()
     store = HeldStore(link)
     sessions, other = (
-        Sessions(
-            store, tier, clock, LIMITS, sealer=Sealer(store, tier, clock), is_told=lambda: False
-        )
+        Sessions(store, tier, Sealer(store, tier, clock), clock, LIMITS)
         for tier in (hot, HotTier(1_000_000))
     )
     return Parts(sessions, store, hot, clock, other), link

@@ -33,6 +33,10 @@ MOST_OPEN_MESSAGES = 128
 """Of those that stay rendered although they are sealed, as long as the entry is in use."""
 
 
+LEAST_GAIN = 1
+"""Bytes by which a chunk has to be shorter than what it takes the place of."""
+
+
 class Found(msgspec.Struct, frozen=True):
     """What a window lets in, and the log that has it open now."""
 
@@ -130,7 +134,7 @@ class PackedLog(msgspec.Struct, frozen=True):
             if before is not None and is_chunk(before) and _have_room(before, columns):
                 elements.insert(0, before)
             chunk = seal(columns_of(elements))
-            if len(chunk) < sum(map(len, elements)):
+            if len(chunk) + LEAST_GAIN <= sum(map(len, elements)):
                 known = identity(elements[0])
                 return Sealing(known, len(elements), columns.seqs[-1], chunk, len(columns.seqs))
         return None

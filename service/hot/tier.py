@@ -31,9 +31,13 @@ class Fill:
 class HotTier:
     """Least recently used entries leave first."""
 
-    def __init__(self, budget_bytes: int) -> None:
-        """Hold at most `budget_bytes` of entries, by their weight."""
+    def __init__(self, budget_bytes: int, *, is_told: Callable[[], bool] = lambda: False) -> None:
+        """Hold at most `budget_bytes` of entries, by their weight.
+
+        `is_told` says whether every change of what is held is told now (to `invalidate`).
+        """
         self.budget_bytes = budget_bytes
+        self._is_told = is_told
         self._entries: OrderedDict[SessionRef, Entry] = OrderedDict()
         self._fills: dict[SessionRef, list[Fill]] = {}
         self._verified: set[SessionRef] = set()
@@ -68,7 +72,7 @@ class HotTier:
 
     def is_verified(self, ref: SessionRef) -> bool:
         """Whether what is held is what Redis had last, as far as its word of changes has come."""
-        return ref in self._verified
+        return ref in self._verified and self._is_told()
 
     def verify(self, ref: SessionRef, fill: Fill) -> None:
         """Trust what a read has just brought, or confirmed, until a change is told."""

@@ -5,6 +5,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -106,10 +107,15 @@ def explore(driver: Driver, runner: asyncio.Runner) -> Explore:
 
 @pytest.mark.timeout(400 + STEPS // 10)  # a difference takes minutes to be made small
 def test_two_clients_find_what_the_reference_says(
-    driver: Driver, explore: Explore, record_property: Callable[[str, object], None]
+    driver: Driver,
+    explore: Explore,
+    record_property: Callable[[str, object], None],
+    sealings: Counter[bool],
 ) -> None:
     while driver.steps["steps"] < STEPS:
         explore(max(LEAST_STEPS, STEPS - driver.steps["steps"]))
+    assert sealings[True] > STEPS / 50
+    driver.steps["chunks taken"], driver.steps["too late"] = sealings[True], sealings[False]
     record_property("stateful", driver.summary())
 
 

@@ -294,8 +294,7 @@ async def test_values_that_change_faster_than_they_can_be_merged_are_told_of(
 ) -> None:
     store = RestlessStore(parts.store._link)
     hot, clock = HotTier(1_000_000), StepClock()
-    sealer = Sealer(store, hot, clock)
-    sessions = Sessions(store, hot, clock, Limits(), sealer=sealer, is_told=lambda: False)
+    sessions = Sessions(store, hot, Sealer(store, hot, clock), clock, Limits())
     with pytest.raises(Unavailable) as failure:
         await Chat(sessions).write(merges={"a": b'{"x":1}'})
 

@@ -18,6 +18,7 @@ from service.model import (
     Freshness,
     Page,
     Reading,
+    Span,
     StateKey,
     StatePart,
     Touch,
