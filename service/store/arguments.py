@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from service.chunks import Sealing
+from service.chunks import Sealing, is_chunk
 from service.codec import NUMBER_BYTES, pack_number, pack_value
 from service.model import Conditions, Limits, Reading, Snapshot, StateKey, StatePart, StoredValue
 from service.store.link import Argument
@@ -73,7 +73,13 @@ def snapshot_arguments(snapshot: Snapshot, tag: int) -> list[Argument]:
     ends = {key: value.expires_at_ms for key, value in snapshot.values.items()}
     expiries = {key: at_ms for key, at_ms in ends.items() if at_ms is not None}
     args: list[Argument] = [log.last_seq, log.first_seq, log.newest_seq, log.count, log.tail]
-    args += [log.chunks, log.largest, log.dedupe, snapshot.ring, snapshot.session.updated_at_ms]
+    args += [
+        sum(map(is_chunk, snapshot.elements)),
+        log.largest,
+        log.dedupe,
+        snapshot.ring,
+        snapshot.session.updated_at_ms,
+    ]
     args += [len(snapshot.elements), len(snapshot.values), len(expiries), *snapshot.elements]
     for key, stored in snapshot.values.items():
         args += [key, pack_value(stored.value, tag)]

@@ -155,7 +155,7 @@ def test_large_texts_fill_a_chunk_early(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_oldest_is_forgotten_before_a_session_weighs_too_much() -> None:
     log, dice = PackedLog(), Random(1)
     for seq in range(1, 200):
-        log = sealed(log.appended(seq, 0, [dice.randbytes(10_000)]))
+        log = sealed(log.appended(seq, 0, [b"{%b" % dice.randbytes(10_000)]))
         assert log.weight <= MOST_BYTES
     assert found(log, Window(limit=1), 1, 199) is not None
     assert found(log, Window(limit=199), 1, 199) is None
