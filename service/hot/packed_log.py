@@ -14,6 +14,7 @@ from service.chunks import (
     CHUNK_BYTES,
     CHUNK_MESSAGES,
     MOST_PACKED_BYTES,
+    PACKED_BYTES,
     Sealing,
     columns_of,
     identity,
@@ -32,6 +33,9 @@ MOST_BYTES = 262_144
 MOST_OPEN_MESSAGES = 128
 """Of those that stay rendered although they are sealed, as long as the entry is in use."""
 
+
+LEAST_ROOM = 200
+"""Bytes: a chunk that is nearly full is not made anew for a message or two."""
 
 LEAST_GAIN = 1
 """Bytes by which a chunk has to be shorter than what it takes the place of."""
@@ -128,28 +132,34 @@ class PackedLog(msgspec.Struct, frozen=True):
         A small chunk is made anew with what followed it.
         """
         for run in self._runs():
-            columns = self.recent[run.start : run.end].columns()
-            elements = [pack_message(*each) for each in zip(*columns, strict=True)]
-            before = self.sealed[-1] if self.sealed and run.start == self._unsealed() else None
-            if before is not None and is_chunk(before) and _have_room(before, columns):
-                elements.insert(0, before)
-            chunk = seal(columns_of(elements))
-            if len(chunk) + LEAST_GAIN <= sum(map(len, elements)):
-                known = identity(elements[0])
-                return Sealing(known, len(elements), columns.seqs[-1], chunk, len(columns.seqs))
+            elements = self._to_seal(run)
+            chunk, count = _fill(elements)
+            if count == 1 and len(elements) > 1 and is_chunk(elements[0]):
+                elements = elements[1:]  # it has no room for even one more
+                chunk, count = _fill(elements)
+            if len(chunk) + LEAST_GAIN <= sum(map(len, elements[:count])):
+                first, last = elements[0], elements[count - 1]
+                last_seq, from_tail = read_span(last).end - 1, count - is_chunk(first)
+                return Sealing(identity(first), count, last_seq, chunk, from_tail)
         return None
 
     def sealed_by(self, sealing: Sealing) -> "PackedLog":
         """Return this log after a sealing of it was taken; what it has not got stays unknown."""
         first_seq, start = read_head(sealing.chunk).first_seq, self._unsealed()
         kept = [each for each in self.sealed if read_span(each).start < first_seq]
-        if not kept and (not self.recent or self.recent.seqs[0] > first_seq):
+        if self._first_seq() > first_seq:
             return self
         while start < len(self.recent) and self.recent.seqs[start] < first_seq:
             # What could not be packed.
             kept.append(pack_message(*self.recent.parts(start)))
             start += 1
         return PackedLog((*kept, sealing.chunk), self.recent).bounded()
+
+    def _first_seq(self) -> float:
+        """Return the seq of the oldest message that is held."""
+        if self.sealed:
+            return read_span(self.sealed[0]).start
+        return self.recent.seqs[0] if self.recent else math.inf
 
     def _unsealed(self) -> int:
         """Return the index of the first recent message that is not sealed."""
@@ -165,6 +175,15 @@ class PackedLog(msgspec.Struct, frozen=True):
             if self.recent.size(start) <= MOST_PACKED_BYTES:
                 yield Span(start, end)
             start = end
+
+    def _to_seal(self, run: Span) -> list[bytes]:
+        """Return the elements of a run, and before them the last chunk if it goes on in it."""
+        columns = self.recent[run.start : run.end].columns()
+        elements = [pack_message(*each) for each in zip(*columns, strict=True)]
+        before = self.sealed[-1:] if run.start == self._unsealed() else ()
+        if before and is_chunk(before[0]) and _have_room(before[0], columns):
+            return [*before, *elements]
+        return elements
 
     def _end_of_run(self, start: int) -> int:
         recent, size = self.recent, 0
@@ -208,10 +227,27 @@ def _within(window: Window, first_seq: int) -> Window:
 
 
 def _have_room(chunk: bytes, columns: Columns) -> bool:
+    """Whether a chunk may take the first of some messages too."""
     head = read_head(chunk)
     return (
         head.size > 0
         and head.last_seq + 1 == columns.seqs[0]
-        and head.count + len(columns.seqs) <= CHUNK_MESSAGES
-        and head.size + sum(map(len, columns.texts)) <= CHUNK_BYTES
+        and head.count < CHUNK_MESSAGES
+        and head.size + len(columns.texts[0]) <= CHUNK_BYTES
+        and len(chunk) + LEAST_ROOM <= PACKED_BYTES
     )
+
+
+def _fill(elements: Sequence[bytes]) -> tuple[bytes, int]:
+    """Return a chunk of as many elements as it may hold, at least one, and how many these are."""
+    count = len(elements)
+    while True:
+        columns = columns_of(elements[:count])
+        chunk = seal(columns)
+        bytes_ = sum(map(len, columns.texts))
+        excess = max(
+            len(chunk) / PACKED_BYTES, bytes_ / CHUNK_BYTES, len(columns.seqs) / CHUNK_MESSAGES
+        )
+        if excess <= 1 or count == 1:
+            return chunk, count
+        count = max(1, min(count - 1, int(count / excess)))

@@ -50,7 +50,9 @@ local function collect(s, from, to, is_bounded)
   local kept, bytes, texts, messages, is_cut = {}, 0, 0, 0, false
   local function keep(one)
     local count, size = weigh(one)
-    is_cut = bytes + #one - PREFIX_BYTES > MOST_BYTES or #kept == MOST_ELEMENTS
+    -- A chunk is small, and the messages that are wanted of it are smaller still.
+    local fits = bytes + #one - PREFIX_BYTES <= MOST_BYTES or (#kept == 0 and is_chunk(one))
+    is_cut = not fits or #kept == MOST_ELEMENTS
     if is_cut then return false end
     if #kept == 0 and is_bounded and is_chunk(one) then count, size = 0, 0 end
     kept[#kept + 1] = one
