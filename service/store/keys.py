@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from service.model import Namespace, SessionId, SessionRef
 
+PREFIX = b"b:{"
+"""Of all keys of all sessions, and of no other key of the service."""
+
 _GLOB = re.compile(r"[*?\[\]\\]")
 
 
