@@ -12,6 +12,7 @@ from redis.asyncio.connection import AbstractConnection, DefaultParser
 from redis.exceptions import InvalidResponse, RedisError
 
 from service.store.failures import Busy, translate
+from service.store.topology import Topology
 
 CALL_SECONDS = 1.5
 
@@ -57,7 +58,7 @@ class Listener(Protocol):
         """Hear what Redis says without being asked, in the order among the replies."""
 
     def ended(self) -> None:
-        """Hear that nothing more will come."""
+        """Hear that nothing more will come from a channel that was open."""
 
 
 class Channel(asyncio.Protocol):
@@ -67,10 +68,10 @@ class Channel(asyncio.Protocol):
     redis-py opens the connection; then this takes its socket over.
     """
 
-    def __init__(self, connection: AbstractConnection, listener: Listener | None = None) -> None:
+    def __init__(self, topology: Topology, listener: Listener | None = None) -> None:
         """Begin to connect; calls may be sent at once, and leave when the connection is open."""
         self._loop = asyncio.get_running_loop()
-        self._connection = connection
+        self._topology = topology
         self._listener = listener
         self._reader = Reader(
             protocolError=InvalidResponse,
@@ -131,21 +132,23 @@ class Channel(asyncio.Protocol):
     async def _live(self) -> None:
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                await self._connection.connect()  # type: ignore[no-untyped-call] # bare
-            await self._take_over()
-            await self._end
+                connection = await self._topology.open()
+            try:
+                await self._take_over(connection)
+                await self._end
+            finally:
+                await connection.disconnect(nowait=True)
         except (RedisError, OSError) as error:
             self._lose(error)
         finally:
             self._lose(ConnectionResetError())
-            await self._connection.disconnect(nowait=True)
 
-    async def _take_over(self) -> None:
+    async def _take_over(self, connection: AbstractConnection) -> None:
         """Take the socket from redis-py's streams, and let go what has waited for that."""
-        if await self._connection.can_read():
+        if await connection.can_read():
             raise ConnectionResetError
         # redis-py has no public name for it. It keeps the writer, which closes what it loses.
-        writer = cast("asyncio.StreamWriter", self._connection._writer)  # noqa: SLF001
+        writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
         self._transport = cast("asyncio.Transport", writer.transport)
         self._transport.set_protocol(self)
         self.heard_at = self._loop.time()
@@ -155,7 +158,7 @@ class Channel(asyncio.Protocol):
 
     def _flush(self) -> None:
         """Write all calls that wait in one go, but for those whose callers are gone."""
-        if self._transport is None or not self._is_writable:
+        if self._transport is None or not self._is_writable or self._transport.is_closing():
             return
         calls = [call for call in self._unsent if not call.reply.done()]
         self._unsent.clear()
@@ -207,7 +210,7 @@ class Channel(asyncio.Protocol):
         self._unsent.clear()
         if self._transport is not None:
             self._transport.abort()  # a close would wait for a peer that may be frozen
+            if self._listener is not None:
+                self._listener.ended()
         if not self._end.done():
             self._end.set_result(None)
-        if self._listener is not None:
-            self._listener.ended()

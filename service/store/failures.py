@@ -48,11 +48,16 @@ _REPLIES: dict[type[Exception], str] = {
 }
 
 
+class NoPrimary(OSError):
+    """The sentinels name none, or one that is none."""
+
+
 class Busy(TimeoutError):
     """A call could not leave in time, while those before it were answered."""
 
 
 _CAUSES: dict[type[BaseException], str] = {
+    NoPrimary: "its sentinels know of no primary",
     Busy: "the connection to it is busy",
     ssl.SSLCertVerificationError: (
         "the TLS certificate of Redis is not trusted: set REDIS_TLS_CA, or REDIS_TLS_VERIFY=off"

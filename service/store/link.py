@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, ReadOnlyError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from service.errors import Outcome, Unavailable
 from service.store.channel import CALL_SECONDS, Call, Channel, pack
 from service.store.failures import Busy, RedisFailure
 from service.store.scripts import Script
-from service.store.target import RedisTarget, is_verified
+from service.store.target import RedisTarget
+from service.store.topology import topology_of
 from service.store.tracking import OnInvalidated, Tracking
 
 RETRY_SECONDS = 1.0
@@ -32,7 +33,8 @@ class Link:
 
         `on_invalidated` is told which keys change in Redis, by whomever, while `is_tracking`.
         """
-        self._connector = target.connector()
+        self._topology = topology_of(target)
+        self._may_move = self._topology is not None and self._topology.may_move
         self._has_two_lanes = target.max_connections > 1
         self._channels: dict[int, Channel] = {}
         self._tracking = Tracking(on_invalidated) if on_invalidated else None
@@ -41,7 +43,7 @@ class Link:
     @property
     def is_tls_verified(self) -> bool | None:
         """Whether the server's certificate is checked; None without TLS."""
-        return is_verified(self._connector()) if self._connector else None
+        return self._topology.is_tls_verified if self._topology else None
 
     @property
     def is_tracking(self) -> bool:
@@ -100,6 +102,8 @@ class Link:
                 reply = await self._recover(call, by_text, seconds, is_large=is_large)
             except RedisFailure as failure:
                 self._note(failure)
+                if isinstance(failure.__cause__, ReadOnlyError) and self._may_move:
+                    await self.aclose()  # the next call asks where the primary is now
                 raise failure.to_service_error() from None
         self.is_answering = True
         return reply
@@ -145,8 +149,8 @@ class Link:
         """Return the channel of a lane; one that is lost gives way to a new one."""
         lane = int(is_large and self._has_two_lanes)
         channel = self._channels.get(lane)
-        if (channel is None or channel.is_lost) and self._connector is not None:
-            channel = Channel(self._connector(), None if lane else self._tracking)
+        if (channel is None or channel.is_lost) and self._topology is not None:
+            channel = Channel(self._topology, None if lane else self._tracking)
             self._channels[lane] = channel
         return channel
 

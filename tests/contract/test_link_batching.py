@@ -40,6 +40,9 @@ class CountingTransport:
         assert self._transport
         self._transport.write(data)
 
+    def is_closing(self) -> bool:
+        return False
+
     def abort(self) -> None:
         assert self._transport
         self._transport.abort()
