@@ -121,18 +121,17 @@ def topology_of(target: RedisTarget) -> Topology | None:
 
 def _sentinels_of(url: str, options: Mapping[str, object]) -> Sentinels:
     """Read `redis+sentinel://[[user]:password@]host[:port],.../name[/db]`, then as ever."""
-    parts = urlsplit(url)
-    account, at, hosts = parts.netloc.rpartition("@")
-    _, name, *db = parts.path.split("/")
+    # By hand: urlsplit takes several hosts for a wrong one, in some versions.
+    scheme, _, rest = url.partition("://")
+    authority, _, path = rest.partition("/")
+    account, at, hosts = authority.rpartition("@")
+    path, mark, query = path.partition("?")
+    name, _, db = path.partition("/")
     if not name or not hosts:
         raise ValueError
-    primary = parts._replace(
-        scheme=parts.scheme.removesuffix(_SENTINEL),
-        netloc=f"{account}{at}primary",
-        path="/".join(["", *db]),
-    )
+    primary = f"{scheme.removesuffix(_SENTINEL)}://{account}{at}primary/{db}{mark}{query}"
     sentinels = [_sentinel_at(host) for host in hosts.split(",")]
-    return Sentinels(sentinels, unquote(name), Single(primary.geturl(), options))
+    return Sentinels(sentinels, unquote(name), Single(primary, options))
 
 
 def _sentinel_at(host: str) -> Single:
