@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol, cast
 
-from hiredis import PushNotification, Reader, pack_command
+from hiredis import PushNotification, Reader
 from redis.asyncio.connection import AbstractConnection, DefaultParser
 from redis.exceptions import InvalidResponse, RedisError
 
@@ -16,9 +16,6 @@ from service.store.topology import Topology
 
 CALL_SECONDS = 1.5
 
-pack = cast("Callable[[tuple[bytes | str | int, ...]], bytes]", pack_command)
-"""Write a command as Redis reads it; hiredis types it for commands of one word."""
-
 _NOTHING = object()
 
 
@@ -26,7 +23,7 @@ _NOTHING = object()
 class Call:
     """A command as Redis wants it, and the reply that will come, or a RedisFailure."""
 
-    packed: bytes
+    packed: Sequence[bytes]
     is_repeatable: bool
     deadline: float
     reply: asyncio.Future[object]
@@ -167,7 +164,11 @@ class Channel(asyncio.Protocol):
         for call in calls:
             call.was_sent = True
         self._sent.extend(calls)
-        self._transport.write(b"".join([call.packed for call in calls]))
+        pieces = [piece for call in calls for piece in call.packed]
+        if len(pieces) == len(calls):
+            self._transport.write(b"".join(pieces))
+        else:
+            self._transport.writelines(pieces)  # nothing that is long is copied
 
     def _push(self, message: PushNotification) -> None:
         if self._listener is not None:
@@ -210,7 +211,7 @@ class Channel(asyncio.Protocol):
         self._unsent.clear()
         if self._transport is not None:
             self._transport.abort()  # a close would wait for a peer that may be frozen
-            if self._listener is not None:
-                self._listener.ended()
         if not self._end.done():
             self._end.set_result(None)
+        if self._transport is not None and self._listener is not None:
+            self._listener.ended()

@@ -8,8 +8,9 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptErro
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from service.errors import Outcome, Unavailable
-from service.store.channel import CALL_SECONDS, Call, Channel, pack
+from service.store.channel import CALL_SECONDS, Call, Channel
 from service.store.failures import Busy, RedisFailure
+from service.store.packing import Word, pack
 from service.store.scripts import Script
 from service.store.target import RedisTarget
 from service.store.topology import topology_of
@@ -20,7 +21,7 @@ RETRY_SECONDS = 1.0
 LARGE_BYTES = 131_072
 """A call from here on goes its own way: what is short must not wait until it is through."""
 
-Argument = bytes | str | int
+Argument = Word
 Reply = list[Any]
 """A reply of Redis: nested lists of bytes, int and None, checked where it is read."""
 
@@ -85,9 +86,9 @@ class Link:
 
     async def _complete(
         self,
-        packed: bytes,
+        packed: Sequence[bytes],
         *,
-        by_text: Callable[[], bytes] | None = None,
+        by_text: Callable[[], Sequence[bytes]] | None = None,
         is_repeatable: bool = True,
         is_large: bool = False,
     ) -> object:
@@ -109,11 +110,16 @@ class Link:
         return reply
 
     async def _recover(
-        self, first: Call, by_text: Callable[[], bytes] | None, seconds: float, *, is_large: bool
+        self,
+        first: Call,
+        by_text: Callable[[], Sequence[bytes]] | None,
+        seconds: float,
+        *,
+        is_large: bool,
     ) -> object:
         """Come to a reply after a first try that has failed, by `first`'s deadline."""
 
-        def send(packed: bytes) -> Call:
+        def send(packed: Sequence[bytes]) -> Call:
             return self._send(
                 packed,
                 is_repeatable=first.is_repeatable,
@@ -133,12 +139,17 @@ class Link:
         raise AssertionError  # pragma: no cover - tenacity returns or raises
 
     def _send(
-        self, packed: bytes, *, is_repeatable: bool, is_large: bool, deadline: float | None = None
+        self,
+        packed: Sequence[bytes],
+        *,
+        is_repeatable: bool,
+        is_large: bool,
+        deadline: float | None = None,
     ) -> Call:
         loop = asyncio.get_running_loop()
         deadline = deadline or loop.time() + CALL_SECONDS
         call = Call(packed, is_repeatable, deadline, loop.create_future())
-        channel = self._channel(is_large=is_large or len(packed) >= LARGE_BYTES)
+        channel = self._channel(is_large=is_large or sum(map(len, packed)) >= LARGE_BYTES)
         if channel is None:
             call.reply.set_exception(_nowhere())
         else:
