@@ -22,9 +22,9 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 
 async def ask_all(link: Link, callers: int, text: str = "") -> None:
     """Let so many ask at once, and see that each has its own answer."""
-    texts = [f"{number}{text}" for number in range(callers)]
+    texts = [f"{number}{text}".encode() for number in range(callers)]
     replies = await asyncio.gather(*(link.run(ECHO, [], [each]) for each in texts))
-    assert replies == [[each.encode()] for each in texts]
+    assert replies == [[each] for each in texts]
 
 
 class CountingTransport:
