@@ -3,8 +3,9 @@
 from service.store.arguments import Defaults
 from service.store.directory import Directory
 from service.store.leases import Held, LeaseStore
-from service.store.link import Link, RedisTarget
+from service.store.link import Link
 from service.store.redis_store import RedisStore
+from service.store.target import RedisTarget
 from service.store.watch import Watch
 
 __all__ = [

@@ -46,7 +46,19 @@ _REPLIES: dict[type[Exception], str] = {
     NoPermissionError: "this Redis user may not run scripts or commands that the service needs",
     ResponseError: "Redis answered with an error",
 }
+
+
+class NoPrimary(OSError):
+    """The sentinels name none, or one that is none."""
+
+
+class Busy(TimeoutError):
+    """A call could not leave in time, while those before it were answered."""
+
+
 _CAUSES: dict[type[BaseException], str] = {
+    NoPrimary: "its sentinels know of no primary",
+    Busy: "the connection to it is busy",
     ssl.SSLCertVerificationError: (
         "the TLS certificate of Redis is not trusted: set REDIS_TLS_CA, or REDIS_TLS_VERIFY=off"
     ),
@@ -94,13 +106,15 @@ def translate(error: Exception, *, was_sent: bool, is_greeting: bool = False) ->
     """Turn what redis-py, ssl or the socket raised, maybe while connecting, into a RedisFailure."""
     is_reply = isinstance(error, ResponseError | BusyLoadingError | AuthenticationError)
     words = _words(error)
-    return RedisFailure(
+    failure = RedisFailure(
         words=words + _GREETING if is_greeting and words in _AMBIGUOUS else words,
         was_sent=was_sent,
         was_refused=is_reply,
         is_passing=not isinstance(error, ResponseError | AuthenticationError)
         and not any(isinstance(cause, ssl.SSLError) for cause in _chain(error)),
     )
+    failure.__cause__ = error
+    return failure
 
 
 def _words(error: Exception) -> str:

@@ -12,7 +12,10 @@ from typing import NamedTuple
 
 from service.model import Namespace, SessionId, SessionRef
 
-_STEM, _LOG = b"b:{", b"}m"
+PREFIX = b"b:{"
+"""Of all keys of all sessions, and of no other key of the service."""
+
+_LOG = b"}m"
 _GLOB = re.compile(r"[*?\[\]\\]")
 
 
@@ -41,9 +44,9 @@ def _stem(ref: SessionRef) -> bytes:
 
 def ref_of_log(name: bytes) -> SessionRef | None:
     """Return the session whose log has this name, None if it is no log of ours."""
-    if not (name.startswith(_STEM) and name.endswith(_LOG)):
+    if not (name.startswith(PREFIX) and name.endswith(_LOG)):
         return None
-    namespace, _, sid = name[len(_STEM) : -len(_LOG)].decode(errors="replace").partition(":")
+    namespace, _, sid = name[len(PREFIX) : -len(_LOG)].decode(errors="replace").partition(":")
     return SessionRef(namespace=Namespace(namespace), id=SessionId(sid))
 
 

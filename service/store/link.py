@@ -1,218 +1,197 @@
-"""The way to Redis: few connections, one deadline a call, retries of what may be repeated.
-
-A later tier may pipeline; what it has to keep is `Link.run`.
-"""
+"""The way to Redis: few connections, one deadline a call, retries of what may be repeated."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, ReadOnlyError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from service.errors import Outcome, Unavailable
-from service.model import TlsVerify
-from service.store.failures import RedisFailure, translate
+from service.store.channel import CALL_SECONDS, Call, Channel
+from service.store.failures import Busy, RedisFailure
+from service.store.packing import Word, pack
 from service.store.scripts import Script
+from service.store.target import RedisTarget
+from service.store.topology import topology_of
+from service.store.tracking import OnInvalidated, Tracking
 
-CALL_SECONDS = 1.5
 RETRY_SECONDS = 1.0
-CONNECT_SECONDS = 1.0
 
-Argument = bytes | str | int
+LARGE_BYTES = 131_072
+"""A call from here on goes its own way: what is short must not wait until it is through."""
+
+Argument = Word
 Reply = list[Any]
 """A reply of Redis: nested lists of bytes, int and None, checked where it is read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedisTarget:
-    """Where Redis is and how it may be spoken to; the URL holds a password."""
-
-    url: str | None = field(repr=False)
-    tls_verify: TlsVerify = TlsVerify.FULL
-    tls_ca: Path | None = None
-    max_connections: int = 4
-
-
 class Link:
-    """Runs commands and scripts on at most `max_connections` connections."""
+    """Runs commands and scripts on one channel, and on a second one those that are large."""
 
-    def __init__(self, target: RedisTarget) -> None:
-        """Connect nothing yet; a URL that cannot be read is told at each call."""
-        self._factory = _connection_factory(target)
-        self._places = asyncio.Semaphore(target.max_connections)
-        self._idle: list[AbstractConnection] = []
+    def __init__(self, target: RedisTarget, on_invalidated: OnInvalidated | None = None) -> None:
+        """Connect nothing yet; a URL that cannot be read is told at each call.
+
+        `on_invalidated` is told which keys change in Redis, by whomever, while `is_tracking`.
+        """
+        self._topology = topology_of(target)
+        self._may_move = self._topology is not None and self._topology.may_move
+        self._has_two_lanes = target.max_connections > 1
+        self._channels: dict[int, Channel] = {}
+        self._tracking = Tracking(on_invalidated) if on_invalidated else None
         self.is_answering = False
 
     @property
     def is_tls_verified(self) -> bool | None:
         """Whether the server's certificate is checked; None without TLS."""
-        probe = self._factory() if self._factory else None
-        if not isinstance(probe, SSLConnection):
-            return None
-        return bool(probe.cert_reqs)
+        return self._topology.is_tls_verified if self._topology else None
 
-    async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[Argument]) -> Reply:
+    @property
+    def is_tracking(self) -> bool:
+        """Whether `on_invalidated` hears of every change, up to a delay of TRUST_SECONDS."""
+        return self._tracking is not None and self._tracking.is_on
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[Argument],
+        *,
+        is_large: bool = False,
+    ) -> Reply:
         """Run a script by its SHA-1, by its text if the server does not know it.
 
-        Raises ServiceError: Unavailable or StoreFull.
+        `is_large` is for those who know that the reply will be. Raises ServiceError: Unavailable
+        or StoreFull.
         """
-
-        async def run_on(connection: AbstractConnection) -> object:
-            try:
-                return await _ask(connection, "EVALSHA", script.sha, len(keys), *keys, *args)
-            except NoScriptError:
-                return await _ask(connection, "EVAL", script.source, len(keys), *keys, *args)
-
-        call = _Call(run_on, is_repeatable=not script.writes)
-        reply = await self._complete(call)
+        by_sha = pack((b"EVALSHA", script.sha, len(keys), *keys, *args))
+        reply = await self._complete(
+            by_sha,
+            by_text=lambda: pack((b"EVAL", script.source, len(keys), *keys, *args)),
+            is_repeatable=not script.writes,
+            is_large=is_large,
+        )
         if not isinstance(reply, list) or not reply:
             raise Unavailable("What answers is no Redis.", outcome=Outcome.UNKNOWN)
         return reply
 
     async def command(self, *args: Argument) -> object:
         """Run one plain command that may be repeated. Raises ServiceError."""
-        return await self._complete(_Call(lambda connection: _ask(connection, *args)))
+        return await self._complete(pack(args))
 
     async def aclose(self) -> None:
-        """Close every idle connection."""
-        while self._idle:
-            await self._idle.pop().disconnect(nowait=True)
+        """Close all connections; calls that wait have failed."""
+        while self._channels:
+            await self._channels.popitem()[1].aclose()
 
-    async def _complete(self, call: "_Call") -> object:
+    async def _complete(
+        self,
+        packed: Sequence[bytes],
+        *,
+        by_text: Callable[[], Sequence[bytes]] | None = None,
+        is_repeatable: bool = True,
+        is_large: bool = False,
+    ) -> object:
+        was_answering = self.is_answering
+        call = self._send(packed, is_repeatable=is_repeatable, is_large=is_large)
         try:
-            async with asyncio.timeout(CALL_SECONDS):
-                reply = await self._retried(call)
-        except TimeoutError as error:
-            # Waiting for one of our own connections says nothing of Redis.
-            self.is_answering = self.is_answering and not call.has_place
-            raise call.ran_out(error).to_service_error() from None
-        except RedisFailure as failure:
-            is_shut_out = isinstance(failure.__cause__, AuthenticationError | BusyLoadingError)
-            self.is_answering = failure.was_refused and not is_shut_out
-            raise failure.to_service_error() from None
+            reply = await call.reply
+        except RedisFailure:
+            # While Redis is known to be away nobody waits for more than one try.
+            seconds = RETRY_SECONDS if was_answering else 0
+            try:
+                reply = await self._recover(call, by_text, seconds, is_large=is_large)
+            except RedisFailure as failure:
+                self._note(failure)
+                if isinstance(failure.__cause__, ReadOnlyError) and self._may_move:
+                    await self.aclose()  # the next call asks where the primary is now
+                raise failure.to_service_error() from None
         self.is_answering = True
         return reply
 
-    async def _retried(self, call: "_Call") -> object:
-        attempts = AsyncRetrying(
-            retry=retry_if_exception(call.may_be_repeated),
-            wait=wait_random_exponential(multiplier=0.02, max=0.25),
-            # While Redis is known to be away nobody waits for more than one try.
-            stop=stop_after_delay(RETRY_SECONDS if self.is_answering else 0),
-            reraise=True,
-        )
-        async for attempt in attempts:
+    async def _recover(
+        self,
+        first: Call,
+        by_text: Callable[[], Sequence[bytes]] | None,
+        seconds: float,
+        *,
+        is_large: bool,
+    ) -> object:
+        """Come to a reply after a first try that has failed, by `first`'s deadline."""
+
+        def send(packed: Sequence[bytes]) -> Call:
+            return self._send(
+                packed,
+                is_repeatable=first.is_repeatable,
+                is_large=is_large,
+                deadline=first.deadline,
+            )
+
+        async for attempt in _attempts(first.deadline - CALL_SECONDS + seconds):
             with attempt:
-                return await self._attempt(call)
+                call = first if attempt.retry_state.attempt_number == 1 else send(first.packed)
+                try:
+                    return await call.reply
+                except RedisFailure as failure:
+                    if by_text is None or not isinstance(failure.__cause__, NoScriptError):
+                        raise
+                return await send(by_text()).reply
         raise AssertionError  # pragma: no cover - tenacity returns or raises
 
-    async def _attempt(self, call: "_Call") -> object:
-        call.was_sent = False  # an earlier try never left, or was refused
-        async with self._places:
-            call.has_place = True
-            connection = self._take()
-            is_clean = False
-            try:
-                await _ensure_connected(connection)
-                call.was_sent = True
-                reply = await call.run_on(connection)
-                is_clean = True
-            except (RedisError, OSError) as error:
-                failure = call.failed(error, is_greeting=not call.was_sent)
-                is_clean = failure.was_refused
-                raise failure from error
-            finally:
-                # A reply that is still under way must never meet the next caller.
-                if not is_clean:
-                    await connection.disconnect(nowait=True)
-                self._idle.append(connection)
-            return reply
+    def _send(
+        self,
+        packed: Sequence[bytes],
+        *,
+        is_repeatable: bool,
+        is_large: bool,
+        deadline: float | None = None,
+    ) -> Call:
+        loop = asyncio.get_running_loop()
+        deadline = deadline or loop.time() + CALL_SECONDS
+        call = Call(packed, is_repeatable, deadline, loop.create_future())
+        channel = self._channel(is_large=is_large or sum(map(len, packed)) >= LARGE_BYTES)
+        if channel is None:
+            call.reply.set_exception(_nowhere())
+        else:
+            channel.send(call)
+        return call
 
-    def _take(self) -> AbstractConnection:
-        if self._factory is None:
-            raise RedisFailure(
-                "REDIS_URL is missing or cannot be read",
-                was_sent=False,
-                was_refused=False,
-                is_passing=False,
-            )
-        return self._idle.pop() if self._idle else self._factory()
+    def _channel(self, *, is_large: bool) -> Channel | None:
+        """Return the channel of a lane; one that is lost gives way to a new one."""
+        lane = int(is_large and self._has_two_lanes)
+        channel = self._channels.get(lane)
+        if (channel is None or channel.is_lost) and self._topology is not None:
+            channel = Channel(self._topology, None if lane else self._tracking)
+            self._channels[lane] = channel
+        return channel
 
-
-@dataclass(slots=True)
-class _Call:
-    """One call: what to do on a connection, and whether a byte of it has left."""
-
-    run_on: Callable[[AbstractConnection], Awaitable[object]]
-    is_repeatable: bool = True
-    has_place: bool = False
-    was_sent: bool = False
-    failure: RedisFailure | None = None
-
-    def failed(self, error: Exception, *, is_greeting: bool = False) -> RedisFailure:
-        # A call that changes nothing, or the same thing twice, is never of unknown outcome.
-        was_sent = self.was_sent and not self.is_repeatable
-        self.failure = translate(error, was_sent=was_sent, is_greeting=is_greeting)
-        return self.failure
-
-    def ran_out(self, error: TimeoutError) -> RedisFailure:
-        """Tell why the time was not enough: an earlier try knows, if this one sent nothing."""
-        if not self.has_place:
-            return RedisFailure(
-                "all connections to it are busy", was_sent=False, was_refused=False, is_passing=True
-            )
-        return self.failure if self.failure and not self.was_sent else self.failed(error)
-
-    def may_be_repeated(self, error: BaseException) -> bool:
-        return isinstance(error, RedisFailure) and error.may_be_repeated
+    def _note(self, failure: RedisFailure) -> None:
+        """Tell from a failure whether Redis answers."""
+        if isinstance(failure.__cause__, Busy):
+            return  # waiting for our own calls says nothing of Redis
+        is_shut_out = isinstance(failure.__cause__, AuthenticationError | BusyLoadingError)
+        self.is_answering = failure.was_refused and not is_shut_out
 
 
-async def _ask(connection: AbstractConnection, *args: Argument) -> object:
-    await connection.send_command(*args, check_health=False)
-    return await connection.read_response(disable_decoding=True)
+def _attempts(until: float) -> AsyncRetrying:
+    """Return a policy that goes on until a time of the loop, and tries once at least."""
+    seconds = max(0.0, until - asyncio.get_running_loop().time())
+    return AsyncRetrying(
+        retry=retry_if_exception(_may_be_repeated),
+        wait=wait_random_exponential(multiplier=0.02, max=0.25),
+        stop=stop_after_delay(seconds),
+        reraise=True,
+    )
 
 
-async def _ensure_connected(connection: AbstractConnection) -> None:
-    """Connect, or connect anew if the server has closed an idle connection meanwhile."""
-    if connection.is_connected and await connection.can_read():
-        await connection.disconnect(nowait=True)
-    await connection.connect()  # type: ignore[no-untyped-call] # redis-py has it bare
+def _may_be_repeated(error: BaseException) -> bool:
+    return isinstance(error, RedisFailure) and error.may_be_repeated
 
 
-def _connection_factory(target: RedisTarget) -> Callable[[], AbstractConnection] | None:
-    if not target.url:
-        return None
-    options: dict[str, object] = {
-        "socket_connect_timeout": CONNECT_SECONDS,
-        "socket_timeout": None,  # the deadline of the call is the only one
-        "retry": Retry(NoBackoff(), 0),  # tenacity owns all retries
-        "protocol": 2,
-        "client_name": "ballast",
-        "driver_info": None,
-    }
-    if target.url.startswith("rediss://"):
-        options |= _tls_options(target)
-    try:
-        pool = ConnectionPool.from_url(target.url, **options)
-        pool.make_connection()  # type: ignore[no-untyped-call] # the same
-    except (ValueError, TypeError, AttributeError, RedisError):
-        # An option in the URL that redis-py does not know, or takes for something else.
-        return None
-    return pool.make_connection
-
-
-def _tls_options(target: RedisTarget) -> dict[str, object]:
-    """Return redis-py's TLS options: "full" checks chain and name, "ca" the chain alone."""
-    if target.tls_verify is TlsVerify.OFF:
-        return {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
-    return {
-        "ssl_cert_reqs": "required",
-        "ssl_check_hostname": target.tls_verify is TlsVerify.FULL,
-        "ssl_ca_certs": str(target.tls_ca) if target.tls_ca else None,
-    }
+def _nowhere() -> RedisFailure:
+    return RedisFailure(
+        "REDIS_URL is missing or cannot be read",
+        was_sent=False,
+        was_refused=False,
+        is_passing=False,
+    )

@@ -2,32 +2,28 @@
 
 import asyncio
 import random
+from contextlib import suppress
 
 import pytest
 
 from service.store import Link, RedisTarget
-from service.store.link import Argument
+from service.store.channel import Channel
+from tests.proxies import connections_of
 from tests.servers import Server
 
 CALLS = 3_000
-CONNECTIONS = 3
-GIVE_UP_SECONDS = 0.004
+CALLERS = 6
+TURNS = (0, 1, 2, 3, 5, 20, 10_000)
+"""Of the event loop, after which a caller gives up: before it is sent, after it, never."""
 
 
-class CarelessLink(Link):
-    """Keeps a connection on which a reply is still under way: what Link must never do."""
+class CarelessChannel(Channel):
+    """Forgets whom a reply was for when the caller is gone: what Channel must never do."""
 
-    async def command(self, *args: Argument) -> object:
-        async with self._places:
-            connection = self._take()
-            try:
-                await connection.connect()  # type: ignore[no-untyped-call] # redis-py has it bare
-                await connection.send_command(*args, check_health=False)
-                return await connection.read_response(
-                    disable_decoding=True, disconnect_on_error=False
-                )
-            finally:
-                self._idle.append(connection)
+    def data_received(self, data: bytes) -> None:
+        for call in [call for call in self._sent if call.reply.done()]:
+            self._sent.remove(call)
+        super().data_received(data)
 
 
 async def count_wrong_answers(link: Link) -> tuple[int, int, int]:
@@ -37,48 +33,57 @@ async def count_wrong_answers(link: Link) -> tuple[int, int, int]:
     async def ask(number: int) -> None:
         nonlocal right, wrong, cancelled
         sent = f"{number} {'x' * dice.choice((1, 20_000))}"
-        try:
-            async with asyncio.timeout(dice.random() * GIVE_UP_SECONDS):
-                reply = await link.command("ECHO", sent)
-        except TimeoutError:
-            cancelled += 1
-        else:
+        call = asyncio.create_task(link.command("ECHO", sent))
+        for _ in range(dice.choice(TURNS)):
+            if call.done():
+                break
+            await asyncio.sleep(0)
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            reply = await call
             right += reply == sent.encode()
             wrong += reply != sent.encode()
+        cancelled += call.cancelled()
 
-    for start in range(0, CALLS, 2 * CONNECTIONS):
-        await asyncio.gather(*(ask(start + n) for n in range(2 * CONNECTIONS)))
+    for start in range(0, CALLS, CALLERS):
+        await asyncio.gather(*(ask(start + n) for n in range(CALLERS)))
     return right, wrong, cancelled
 
 
 async def test_a_cancelled_call_never_answers_another_one(server: Server) -> None:
-    link = Link(RedisTarget(url=server.url, max_connections=CONNECTIONS))
+    link = Link(RedisTarget(url=server.url))
     right, wrong, cancelled = await count_wrong_answers(link)
 
     assert wrong == 0
     assert right > CALLS / 20
     assert cancelled > CALLS / 20
     assert await link.command("ECHO", "still there") == b"still there"
-    assert len(link._idle) <= CONNECTIONS
+    assert connections_of(server) == 1
     await link.aclose()
 
 
-async def test_the_storm_shows_a_link_that_keeps_used_connections(server: Server) -> None:
-    link = CarelessLink(RedisTarget(url=server.url, max_connections=CONNECTIONS))
+async def test_the_storm_shows_a_channel_that_forgets_cancelled_calls(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.link.Channel", CarelessChannel)
+    link = Link(RedisTarget(url=server.url))
     _, wrong, _ = await count_wrong_answers(link)
     await link.aclose()
 
     assert wrong > 0
 
 
-async def test_a_cancelled_call_does_not_keep_its_connection(server: Server) -> None:
+async def test_a_call_that_is_cancelled_before_it_leaves_is_never_sent(server: Server) -> None:
     link = Link(RedisTarget(url=server.url, max_connections=1))
-    for _ in range(50):
-        call = asyncio.create_task(link.command("ECHO", "given up"))
-        await asyncio.sleep(0)
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-
-    assert await link.command("ECHO", "mine") == b"mine"
+    await link.command("SET", "counter", 0)
+    for turns, sent in ((0, 0), (1, 50)):
+        for _ in range(50):
+            call = asyncio.create_task(link.command("INCR", "counter"))
+            await asyncio.sleep(0)  # it is packed
+            for _ in range(turns):
+                await asyncio.sleep(0)  # it is written
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        assert await link.command("GET", "counter") == str(sent).encode()
     await link.aclose()

@@ -26,12 +26,19 @@ class CountingLink(Link):
     reads = 0
     before: Callable[[int], Awaitable[object]] | None = None
 
-    async def run(self, script_: Script, keys: Sequence[bytes], args: Sequence[Argument]) -> Reply:
+    async def run(
+        self,
+        script_: Script,
+        keys: Sequence[bytes],
+        args: Sequence[Argument],
+        *,
+        is_large: bool = False,
+    ) -> Reply:
         if script_ is script("read"):
             self.reads += 1
             if self.before is not None:
                 await self.before(self.reads)
-        return await super().run(script_, keys, args)
+        return await super().run(script_, keys, args, is_large=is_large)
 
 
 @pytest.fixture
