@@ -226,11 +226,11 @@ def _has_repeated_member(text: bytes, members: dict[str, bytes]) -> bool:
     dropped leaves its colon behind. Only a name with an escaped colon could hide that: then the
     members are counted, which takes longer.
     """
-    if rb"\u003a" in text.lower():
+    if b"\\" in text and rb"\u003a" in text.lower():
         return bool(members) and _has_more_members(text, len(members))
     kept = len(members)
-    kept += sum(name.count(":") for name in members)
-    kept += sum(value.count(b":") for value in members.values())
+    for name, value in members.items():
+        kept += name.count(":") + value.count(b":")
     return text.count(b":") != kept
 
 
