@@ -1,9 +1,9 @@
 """Routes of a session's messages: append, replace, read, remove."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import orjson
-from starlette.responses import Response
 
 from service.errors import NotFound, TooLarge
 from service.http.answers import (
@@ -18,6 +18,7 @@ from service.http.answers import (
 )
 from service.http.bodies import parse_append, parse_replace
 from service.http.call import Call
+from service.http.headers import Line
 from service.http.idempotency import once
 from service.http.names import seq_in_path
 from service.http.problems import session_not_found
@@ -27,6 +28,7 @@ from service.http.queries import (
     parse_removal,
     parse_window,
 )
+from service.http.response import Response
 from service.model import Page, Reading, View, Window
 from service.writes import Appended, Cut, Removal, Removed
 
@@ -130,7 +132,7 @@ def _page(call: Call, view: View) -> Page:
     return page
 
 
-def _removed_headers(removed: Removed | None) -> dict[str, str]:
+def _removed_headers(removed: Removed | None) -> Sequence[Line]:
     return done_headers(removed) if removed else DURABILITY
 
 

@@ -1,11 +1,16 @@
 """A thin guard around uvicorn's protocol, which by itself waits for ever and takes any head.
 
-Only what has to be known before a request exists is done here: bytes of a head, and time.
+Only what the socket knows best is done here: bytes of a head, and time. A request that comes whole
+is not waited for: it costs no timer.
 """
 
 import asyncio
+from collections.abc import Callable
+from enum import Enum, auto
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.http.call import BODY_IDLE_SECONDS, BODY_STALLED
 
 HEAD_BYTES = 65_536 + 8_192
 """The header lines that the service takes, and a request line before them."""
@@ -23,50 +28,86 @@ _TOO_LARGE = (
 ) % (len(_PROBLEM), _PROBLEM)
 
 
+class Missing(Enum):
+    """What the client has yet to send of the request that it began."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
 class GuardedProtocol(HttpToolsProtocol):
-    """Hangs up on heads that are too large or too slow, and on sockets that never say a word."""
+    """Hangs up on heads that are too large or too slow, and on sockets that never say a word.
+
+    A body that stops coming is told to the app, which can answer.
+    """
 
     head_seconds = HEAD_SECONDS
+    body_seconds = BODY_IDLE_SECONDS
     silent_seconds = SILENT_SECONDS
+    _missing = Missing.NOTHING
+    _head_bytes = 0
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first byte, but not for ever."""
         super().connection_made(transport)
-        self._head_bytes = 0
-        self._is_in_head = True
-        self._arm(self.silent_seconds)
+        self._arm(self.silent_seconds, self.transport.close)
 
     def on_message_begin(self) -> None:
-        """Begin to count; the head has to be complete in time."""
+        """Expect the rest of a head."""
         super().on_message_begin()
-        self._is_in_head = True
-        self._arm(self.head_seconds)
+        self._missing = Missing.HEAD
 
     def on_headers_complete(self) -> None:
-        """Stop counting: the body has a deadline of its own."""
-        self._is_in_head = False
-        self._head_bytes = 0
-        self._disarm()
+        """Expect a body, if there is one."""
         super().on_headers_complete()
+        self._missing = Missing.BODY
+
+    def on_message_complete(self) -> None:
+        """Expect nothing: the next request may come or not."""
+        super().on_message_complete()
+        self._missing = Missing.NOTHING
+        self._head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before the head is complete: its parts are kept in memory until then."""
-        self._head_bytes += len(data) if self._is_in_head else 0
+        was_missing = self._missing
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._is_in_head and self._head_bytes > HEAD_BYTES:
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        if self._missing is not Missing.NOTHING or self._patience is not None:
+            self._wait(was_missing)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""
         self._disarm()
         super().connection_lost(exc)
 
-    def _arm(self, seconds: float) -> None:
+    def _wait(self, was_missing: Missing) -> None:
+        """Wait for the rest: a head has one deadline for all of it, a body one for each part."""
+        if self._missing is Missing.HEAD and self._head_bytes > HEAD_BYTES:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+        elif self._missing is Missing.NOTHING:
+            self._disarm()
+        elif self._missing is Missing.BODY:
+            self._arm(self.body_seconds, self._tell_of_stall)
+        elif was_missing is not Missing.HEAD:
+            self._arm(self.head_seconds, self.transport.close)
+
+    def _tell_of_stall(self) -> None:
+        """Wake the app with nothing, unless nothing came because nothing was read."""
+        if self.flow.read_paused:
+            self._arm(self.body_seconds, self._tell_of_stall)
+            return
+        self.cycle.scope[BODY_STALLED] = True  # type: ignore[literal-required] # our own
+        self.cycle.message_event.set()
+
+    def _arm(self, seconds: float, act: Callable[[], None]) -> None:
         self._disarm()
-        self._patience = self.loop.call_later(seconds, self.transport.close)
+        self._patience = self.loop.call_later(seconds, act)
 
     def _disarm(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
+            self._patience = None
