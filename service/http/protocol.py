@@ -6,7 +6,7 @@ is not waited for: it costs no timer.
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum, auto
+from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -28,12 +28,38 @@ _TOO_LARGE = (
 ) % (len(_PROBLEM), _PROBLEM)
 
 
-class Missing(Enum):
-    """What the client has yet to send of the request that it began."""
+class TurnTransport:
+    """A transport that sends what is written in one turn of the loop with one call to the kernel.
 
-    NOTHING = auto()
-    HEAD = auto()
-    BODY = auto()
+    uvicorn writes the head and the body of an answer apart, and each such call costs as much as
+    parsing the request. All that is not about writing is the transport's own.
+    """
+
+    __slots__ = ("_loop", "_transport", "_written")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it at the end of this turn, with whatever else is written until then."""
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        written, self._written = self._written, []
+        if written and not self._transport.is_closing():
+            self._transport.writelines(written)
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -45,54 +71,45 @@ class GuardedProtocol(HttpToolsProtocol):
     head_seconds = HEAD_SECONDS
     body_seconds = BODY_IDLE_SECONDS
     silent_seconds = SILENT_SECONDS
-    _missing = Missing.NOTHING
+    _finished: object = None
+    _timed: object = None
     _head_bytes = 0
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first byte, but not for ever."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", TurnTransport(transport, self.loop)))
         self._arm(self.silent_seconds, self.transport.close)
 
-    def on_message_begin(self) -> None:
-        """Expect the rest of a head."""
-        super().on_message_begin()
-        self._missing = Missing.HEAD
-
-    def on_headers_complete(self) -> None:
-        """Expect a body, if there is one."""
-        super().on_headers_complete()
-        self._missing = Missing.BODY
-
     def on_message_complete(self) -> None:
-        """Expect nothing: the next request may come or not."""
+        """Note that this request has come whole."""
         super().on_message_complete()
-        self._missing = Missing.NOTHING
+        self._finished = self.scope
         self._head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before the head is complete: its parts are kept in memory until then."""
-        was_missing = self._missing
         self._head_bytes += len(data)
         super().data_received(data)
-        if self._missing is not Missing.NOTHING or self._patience is not None:
-            self._wait(was_missing)
+        if self.scope is not self._finished or self._patience is not None:
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""
         self._disarm()
         super().connection_lost(exc)
 
-    def _wait(self, was_missing: Missing) -> None:
+    def _wait(self) -> None:
         """Wait for the rest: a head has one deadline for all of it, a body one for each part."""
-        if self._missing is Missing.HEAD and self._head_bytes > HEAD_BYTES:
+        if self.scope is self._finished:
+            self._disarm()
+        elif self.scope.get("raw_path"):  # the head is complete
+            self._arm(self.body_seconds, self._tell_of_stall)
+        elif self._head_bytes > HEAD_BYTES:
             self.transport.write(_TOO_LARGE)
             self.transport.close()
-        elif self._missing is Missing.NOTHING:
-            self._disarm()
-        elif self._missing is Missing.BODY:
-            self._arm(self.body_seconds, self._tell_of_stall)
-        elif was_missing is not Missing.HEAD:
+        elif self.scope is not self._timed:
+            self._timed = self.scope
             self._arm(self.head_seconds, self.transport.close)
 
     def _tell_of_stall(self) -> None:

@@ -2,13 +2,21 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 from httpx import AsyncClient
 
-from service.http.protocol import HEAD_BYTES, GuardedProtocol
+from service.http.call import BODY_IDLE_SECONDS
+from service.http.protocol import HEAD_BYTES, HEAD_SECONDS, SILENT_SECONDS, GuardedProtocol
+from tests.polling import eventually
 
 REQUEST = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
+BODY = b'{"messages":[{"x":1}]}'
+APPEND = b"POST /v1/sessions/a/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 22\r\n\r\n"
+
+T = TypeVar("T")
 
 
 async def test_an_endless_head_is_refused_before_it_fills_the_memory(wire: AsyncClient) -> None:
@@ -68,3 +76,78 @@ async def test_a_connection_is_kept_between_whole_requests(
         assert answer.startswith(b"HTTP/1.1 200 ")
         await asyncio.sleep(0.06)
     writer.close()
+
+
+@pytest.fixture
+def armed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Give the deadlines, in seconds, as they are set while the test runs."""
+    seconds: list[float] = []
+    arm = GuardedProtocol._arm
+
+    def noting(guard: GuardedProtocol, after: float, act: Callable[[], None]) -> None:
+        seconds.append(after)
+        arm(guard, after, act)
+
+    monkeypatch.setattr(GuardedProtocol, "_arm", noting)
+    return seconds
+
+
+async def test_only_what_does_not_come_whole_is_waited_for(
+    wire: AsyncClient, armed: list[float]
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", wire.base_url.port)
+
+    async def armed_after(sent: bytes) -> list[float]:
+        before = len(armed)
+        writer.write(sent)
+        if b'"x":1}]}' in sent:
+            await reader.readuntil(b"HTTP/1.1 201 ")
+        else:
+            await eventually(lambda: _later(len(armed)), lambda count: count > before)
+        return armed[before:]
+
+    assert await eventually(lambda: _later(armed), bool) == [SILENT_SECONDS]
+    assert await armed_after(APPEND + BODY) == []
+    assert await armed_after(APPEND + BODY + APPEND + BODY) == []
+    await reader.readuntil(b"HTTP/1.1 201 ")
+    assert await armed_after(APPEND[:9]) == [HEAD_SECONDS]
+    assert await armed_after(APPEND[9:]) == [BODY_IDLE_SECONDS]
+    assert await armed_after(BODY[:9]) == [BODY_IDLE_SECONDS]
+    assert await armed_after(BODY[9:] + APPEND + BODY + APPEND[:9]) == [HEAD_SECONDS]
+    writer.close()
+
+
+async def test_each_head_has_a_deadline_of_its_own(wire: AsyncClient, armed: list[float]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", wire.base_url.port)
+    writer.write(APPEND[:9])
+    for _ in range(3):  # each read ends in a head, never the same
+        writer.write(APPEND[9:] + BODY + APPEND[:9])
+        await reader.readuntil(b"HTTP/1.1 201 ")
+
+    assert armed.count(HEAD_SECONDS) >= 3
+    writer.close()
+
+
+async def test_a_body_that_is_not_read_has_not_stalled(
+    wire: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GuardedProtocol, "body_seconds", 1.0)
+    lease = "/v1/sessions/a/lease"
+    await wire.post(lease)
+    waiting = b'{"wait":1.3}'
+    head = b"POST %s HTTP/1.1\r\nHost: b\r\nContent-Length: %d\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", wire.base_url.port)
+    # The second is not read while the first is under way: longer than a body may pause.
+    writer.write(head % (lease.encode(), len(waiting)) + waiting + APPEND)
+    await writer.drain()
+    for _ in range(3):
+        await wire.get("/health/live")
+    writer.write(BODY)
+    async with asyncio.timeout(5):
+        await reader.readuntil(b"HTTP/1.1 423 ")
+        await reader.readuntil(b"HTTP/1.1 201 ")
+    writer.close()
+
+
+async def _later(value: T) -> T:
+    return value
