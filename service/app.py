@@ -9,8 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Lifespan, Receive, Send
-from starlette.types import Scope as AsgiScope
 
 from service import __version__
 from service.access import DEFAULT_NAMESPACE, Principal, Scope
@@ -62,21 +60,7 @@ def create_app(
             freeze_heap()
             yield _state(settings, clock, stopping, parts)
 
-    return _App(build_router(), lifespan)
-
-
-class _App(Starlette):
-    """Starlette for the lifespan and its state; a request goes to the router and nowhere else."""
-
-    def __init__(self, requests: ASGIApp, lifespan: Lifespan["_App"]) -> None:
-        super().__init__(lifespan=lifespan)
-        self._requests = requests
-
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._requests(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+    return build_router(lifespan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

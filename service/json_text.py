@@ -73,8 +73,11 @@ def split_members(text: bytes, pointer: str, *, most: int) -> dict[str, bytes]:
 
 
 def _distinct(text: bytes, pointer: str, members: Mapping[str, msgspec.Raw]) -> dict[str, bytes]:
-    result = {name: bytes(value) for name, value in members.items()}
-    if _has_repeated_member(text, result):
+    result, colons = {}, len(members)
+    for name, value in members.items():
+        raw = result[name] = bytes(value)
+        colons += name.count(":") + raw.count(b":")
+    if _has_repeated_member(text, len(members), colons):
         raise BadInput("A member is given twice.", Fault(pointer, "names must be unique"))
     return result
 
@@ -118,7 +121,7 @@ class Identity(NamedTuple):
 
 def member(text: bytes, name: str) -> bytes | None:
     """Return one member of a JSON object, None if it is not there, or the text is no object."""
-    if not text.startswith(b"{"):
+    if not text.startswith(b"{") or not _may_mention(text, name):
         return None
     if _NO_FIELD_NAME.search(name):
         value = _members.decode(text).get(name)
@@ -219,19 +222,21 @@ def _reason(error: Exception) -> str:
     return str(error)
 
 
-def _has_repeated_member(text: bytes, members: dict[str, bytes]) -> bool:
-    """Whether a decoder that keeps the last of equal names has dropped one.
+def _has_repeated_member(text: bytes, kept: int, colons: int) -> bool:
+    """Whether a decoder that keeps the last of equal names has dropped one, by the colons it kept.
 
     Each member has one colon of its own; all others are in names or in values. A member that was
     dropped leaves its colon behind. Only a name with an escaped colon could hide that: then the
     members are counted, which takes longer.
     """
     if b"\\" in text and rb"\u003a" in text.lower():
-        return bool(members) and _has_more_members(text, len(members))
-    kept = len(members)
-    for name, value in members.items():
-        kept += name.count(":") + value.count(b":")
-    return text.count(b":") != kept
+        return kept > 0 and _has_more_members(text, kept)
+    return text.count(b":") != colons
+
+
+def _may_mention(text: bytes, name: str) -> bool:
+    """Whether the name stands anywhere in a text, or may in a spelling with escapes."""
+    return b"\\" in text or name.encode() in text
 
 
 def _may_repeat(message: bytes, member: str) -> bool:

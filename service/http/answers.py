@@ -37,8 +37,9 @@ def json_response(document: Document, headers: Iterable[Line] = (), status: int 
 
 def session_headers(session: Session, now_ms: int, etag: ETag | None = None) -> list[Line]:
     """Return what every answer about a session tells of it; `etag` if it is not the session's."""
-    tag = str(etag or session.etag).encode()
-    return [(b"etag", tag), *expiry_headers(session, now_ms)]
+    headers = expiry_headers(session, now_ms)
+    headers.append((b"etag", str(etag or session.etag).encode()))
+    return headers
 
 
 def expiry_headers(session: Session, now_ms: int) -> list[Line]:
@@ -52,8 +53,11 @@ def expiry_headers(session: Session, now_ms: int) -> list[Line]:
 
 def done_headers(done: Done) -> list[Line]:
     """Return the headers of a write: the session after it, and whether it was done before."""
-    headers = [*session_headers(done.session, done.now_ms, done.etag), *DURABILITY]
-    return headers if done.replayed_rev is None else [*headers, REPLAYED]
+    headers = session_headers(done.session, done.now_ms, done.etag)
+    headers += DURABILITY
+    if done.replayed_rev is not None:
+        headers.append(REPLAYED)
+    return headers
 
 
 def view_headers(view: View, etag: ETag | None = None) -> list[Line]:

@@ -191,17 +191,21 @@ def _append(members: Members, messages: list[bytes]) -> tuple[Append, list[Ident
     if "dedupe" in members:
         name = scalars.text(members["dedupe"], "/dedupe", "the name of a member")
         dedupe = state_key(name, "/dedupe")
-    identities = [
-        identity(message, dedupe, f"/messages/{index}") if dedupe else None
-        for index, message in enumerate(messages)
-    ]
+    identities = _identities(messages, dedupe)
     append = Append(
         messages=tuple(messages),
-        digests=tuple(digest(known.text) if known else b"" for known in identities),
+        digests=tuple([digest(known.text) if known else b"" for known in identities]),
         dedupe=dedupe,
         change=_settings(members, NULL_IS_NEVER),
     )
     return append, identities
+
+
+def _identities(messages: list[bytes], dedupe: str) -> list[Identity | None]:
+    if not dedupe:
+        return [None] * len(messages)
+    numbered = enumerate(messages)
+    return [identity(message, dedupe, f"/messages/{index}") for index, message in numbered]
 
 
 def _check_object(raw: bytes, pointer: str, most_bytes: int, limits: Limits) -> None:

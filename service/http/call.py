@@ -70,6 +70,8 @@ class Call:
     def query(self, *known: str) -> dict[str, str]:
         """Return the query's parameters. Raises BadInput for unknown or repeated ones."""
         found: dict[str, str] = {}
+        if not self.scope["query_string"]:
+            return found
         for pair in filter(None, self.scope["query_string"].split(b"&")):
             raw_name, _, raw_value = pair.partition(b"=")
             name, value = _unquoted(raw_name), _unquoted(raw_value)
@@ -179,6 +181,8 @@ class Call:
 
 def is_json(media_type: str) -> bool:
     """Whether a content type is application/json or ends in +json (RFC 6839, 3.1)."""
+    if media_type == JSON_TYPE:
+        return True
     essence = media_type.partition(";")[0].strip().lower()
     return essence == JSON_TYPE or essence.endswith("+json")
 

@@ -12,8 +12,9 @@ from itertools import chain
 from random import getrandbits
 from typing import TypeVar
 
+from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from service import access
 from service.errors import (
@@ -41,6 +42,7 @@ T = TypeVar("T")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _NO_STORE = (b"cache-control", b"no-store")
+_BODILESS = (204, 304)
 _COUNTERS = tuple(f"responses{hundreds}xx" for hundreds in range(6))
 _log = logging.getLogger("ballast.http")
 
@@ -58,18 +60,28 @@ Shape = tuple[int | bytes, ...]
 """How many segments a path has, and those that are words."""
 
 
-class Router:
-    """All routes of the service: those of the API behind keys, the open ones without."""
+class Router(Starlette):
+    """All routes of the service: those of the API behind keys, the open ones without.
+
+    Starlette keeps the lifespan and its state; no request goes through its layers.
+    """
 
     def __init__(
-        self, api: Mapping[str, Methods], open_routes: Mapping[str, Mapping[str, OpenHandler]]
+        self,
+        api: Mapping[str, Methods],
+        open_routes: Mapping[str, Mapping[str, OpenHandler]],
+        lifespan: Lifespan["Router"],
     ) -> None:
         """Take patterns like "/v1/sessions/{id}" and the methods of each."""
+        super().__init__(lifespan=lifespan)
         self._api = {_shape_of_pattern(pattern): methods for pattern, methods in api.items()}
         self._open = {pattern.encode(): methods for pattern, methods in open_routes.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong is a problem document."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
         headers = Headers(scope["headers"])
         request_id = _request_id(headers)
         try:
@@ -141,11 +153,17 @@ async def _send(response: Response, scope: Scope, request_id: bytes, send: Send)
     counters, buffers = parts["counters"], parts["buffers"]
     counters["requests"] += 1
     counters[_COUNTERS[response.status_code // 100]] += 1
-    lines = [(b"x-request-id", request_id)]
+    status, body = response.status_code, response.body
+    lines = [*response.headers, (b"x-request-id", request_id)]
     if scope["raw_path"].startswith(API_PREFIX):
         lines.append(_NO_STORE)
-    buffers.held += len(response.body)
+    if status not in _BODILESS:
+        lines.append((b"content-length", b"%d" % len(body)))
+    buffers.held += len(body)
     try:
-        await response.send(send, *lines)
+        await send({"type": "http.response.start", "status": status, "headers": lines})
+        await send({"type": "http.response.body", "body": body})
     finally:
-        buffers.held -= len(response.body)
+        buffers.held -= len(body)
+    if response.after is not None:
+        await response.after()

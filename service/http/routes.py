@@ -3,6 +3,7 @@
 from functools import cache
 
 import orjson
+from starlette.types import Lifespan
 
 from service.access import Scope
 from service.http import (
@@ -77,6 +78,6 @@ def _document() -> bytes:
     return orjson.dumps(build_document(API_ROUTES, OPEN_ROUTES))
 
 
-def build_router() -> Router:
+def build_router(lifespan: Lifespan[Router]) -> Router:
     """Return the routes of the API, and those that need no key."""
-    return Router(API_ROUTES, OPEN_ROUTES)
+    return Router(API_ROUTES, OPEN_ROUTES, lifespan)
