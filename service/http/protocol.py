@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.call import BODY_IDLE_SECONDS, BODY_STALLED
@@ -35,21 +36,30 @@ class TurnTransport:
     parsing the request. All that is not about writing is the transport's own.
     """
 
-    __slots__ = ("_loop", "_transport", "_written")
+    __slots__ = ("_loop", "_size", "_transport", "_written")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._written: list[bytes] = []
+        self._size = 0
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send it at the end of this turn, with whatever else is written until then."""
+        """Send it at the end of this turn, with what else is written until then, if that is little.
+
+        Much goes at once: it is not copied, and the transport can tell the writer to pause.
+        """
+        if self._size + len(data) > HIGH_WATER_LIMIT:
+            self._flush()
+            self._transport.write(data)
+            return
         if not self._written:
             self._loop.call_soon(self._flush)
         self._written.append(data)
+        self._size += len(data)
 
     def close(self) -> None:
         """Send what was written, then close."""
@@ -57,9 +67,9 @@ class TurnTransport:
         self._transport.close()
 
     def _flush(self) -> None:
-        written, self._written = self._written, []
+        written, self._written, self._size = self._written, [], 0
         if written and not self._transport.is_closing():
-            self._transport.writelines(written)
+            self._transport.write(b"".join(written))
 
 
 class GuardedProtocol(HttpToolsProtocol):
