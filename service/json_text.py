@@ -65,7 +65,9 @@ def split_members(text: bytes, pointer: str, *, most: int) -> dict[str, bytes]:
     Raises BadInput for what is no JSON object or names a member twice, TooLarge for more than
     `most` members.
     """
-    _check_member_count(text, pointer, most)
+    # Told before so many members are split that they would fill the memory.
+    if text.count(b",") >= _CHEAP_ITEMS and _has_more_members(text, most):
+        raise _too_many(pointer, most)
     members = _decode(_members, text, pointer, "a JSON object")
     if len(members) > most:
         raise _too_many(pointer, most)
@@ -84,7 +86,8 @@ def _distinct(text: bytes, pointer: str, members: Mapping[str, msgspec.Raw]) -> 
 
 def split_items(text: bytes, pointer: str, *, most: int) -> list[bytes]:
     """Return the items of an array as sent, each as its exact bytes. Raises as split_members."""
-    _check_item_count(text, pointer, most)
+    if text.count(b",") >= _CHEAP_ITEMS:
+        _check_item_count(text, pointer, most)
     items = _decode(_items, text, pointer, "a JSON array")
     if len(items) > most:
         raise _too_many(pointer, most)
@@ -154,20 +157,12 @@ def _decoder_of(member: str) -> msgspec.json.Decoder[Any]:
 
 def _check_item_count(text: bytes, pointer: str, most: int) -> None:
     """Raise TooLarge before so many items of an array are split that they would fill the memory."""
-    if text.count(b",") < _CHEAP_ITEMS:
-        return
     try:
         _array_of_at_most(most).decode(text)
     except msgspec.ValidationError:
         raise _too_many(pointer, most) from None
     except (msgspec.DecodeError, RecursionError):
         return  # the decoder that splits says what is wrong
-
-
-def _check_member_count(text: bytes, pointer: str, most: int) -> None:
-    """Raise TooLarge before so many members of an object are split that they fill the memory."""
-    if text.count(b",") >= _CHEAP_ITEMS and _has_more_members(text, most):
-        raise _too_many(pointer, most)
 
 
 def _has_more_members(text: bytes, most: int) -> bool:

@@ -23,8 +23,7 @@ def once(call: Call, body: bytes = b"") -> AbstractContextManager[Idempotency | 
 
     Raises BadInput for a key that cannot be read, Conflict while the first call still runs.
     """
-    idempotency = _idempotency(call, body)
-    return _NOT_KEYED if idempotency is None else _alone(call, idempotency)
+    return _alone(call, _idempotency(call, body)) if HEADER in call.headers else _NOT_KEYED
 
 
 @contextmanager
@@ -40,10 +39,8 @@ def _alone(call: Call, idempotency: Idempotency) -> Iterator[Idempotency]:
         running.discard(entry)
 
 
-def _idempotency(call: Call, body: bytes) -> Idempotency | None:
-    key, scope = call.headers.get(HEADER), call.scope
-    if key is None:
-        return None
+def _idempotency(call: Call, body: bytes) -> Idempotency:
+    key, scope = call.headers[HEADER], call.scope
     if HEADER in call.headers.repeated or not _KEY.fullmatch(key):
         reason = "must be 1 to 255 printable characters of ASCII, once"
         fault = Fault(f"/headers/{HEADER.decode()}", reason)
