@@ -10,7 +10,9 @@ from httpx import AsyncClient
 
 from service.http.call import BODY_IDLE_SECONDS
 from service.http.protocol import HEAD_BYTES, HEAD_SECONDS, SILENT_SECONDS, GuardedProtocol
+from tests.app.conftest import run_on_a_socket
 from tests.polling import eventually
+from tests.servers import Server
 
 REQUEST = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 BODY = b'{"messages":[{"x":1}]}'
@@ -129,24 +131,25 @@ async def test_each_head_has_a_deadline_of_its_own(wire: AsyncClient, armed: lis
 
 
 async def test_a_body_that_is_not_read_has_not_stalled(
-    wire: AsyncClient, monkeypatch: pytest.MonkeyPatch
+    own_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(GuardedProtocol, "body_seconds", 1.0)
-    lease = "/v1/sessions/a/lease"
-    await wire.post(lease)
-    waiting = b'{"wait":1.3}'
-    head = b"POST %s HTTP/1.1\r\nHost: b\r\nContent-Length: %d\r\n\r\n"
-    reader, writer = await asyncio.open_connection("127.0.0.1", wire.base_url.port)
-    # The second is not read while the first is under way: longer than a body may pause.
-    writer.write(head % (lease.encode(), len(waiting)) + waiting + APPEND)
-    await writer.drain()
-    for _ in range(3):
-        await wire.get("/health/live")
-    writer.write(BODY)
-    async with asyncio.timeout(5):
-        await reader.readuntil(b"HTTP/1.1 423 ")
-        await reader.readuntil(b"HTTP/1.1 201 ")
-    writer.close()
+    monkeypatch.setattr(GuardedProtocol, "body_seconds", 0.6)
+    body = b'{"messages":[{"x":"%s"}]}' % (b"y" * 4_000_000)
+    head = APPEND.replace(b"22", b"%d" % len(body))
+    async with run_on_a_socket(REDIS_URL=own_server.url) as wire:
+        reader, writer = await asyncio.open_connection("127.0.0.1", wire.base_url.port)
+        own_server.pause()
+        try:
+            # The second is not read to its end while the first waits for Redis, some 1.5 s.
+            writer.write(APPEND + BODY + head + body)
+            for _ in range(2):
+                async with asyncio.timeout(5):
+                    status = await reader.readuntil(b"\r\n")
+                    await reader.readuntil(b"}")
+                assert status.startswith((b"HTTP/1.1 503 ", b"HTTP/1.1 413 ")), status
+        finally:
+            own_server.resume()
+        writer.close()
 
 
 async def _later(value: T) -> T:
