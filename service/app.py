@@ -62,7 +62,7 @@ def create_app(
             freeze_heap()
             yield _state(settings, clock, stopping, parts)
 
-    return Starlette(routes=[build_router()], lifespan=lifespan)
+    return build_router(lifespan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,9 @@ def split_members(text: bytes, pointer: str, *, most: int) -> dict[str, bytes]:
     Raises BadInput for what is no JSON object or names a member twice, TooLarge for more than
     `most` members.
     """
-    _check_member_count(text, pointer, most)
+    # Told before so many members are split that they would fill the memory.
+    if text.count(b",") >= _CHEAP_ITEMS and _has_more_members(text, most):
+        raise _too_many(pointer, most)
     members = _decode(_members, text, pointer, "a JSON object")
     if len(members) > most:
         raise _too_many(pointer, most)
@@ -73,15 +75,19 @@ def split_members(text: bytes, pointer: str, *, most: int) -> dict[str, bytes]:
 
 
 def _distinct(text: bytes, pointer: str, members: Mapping[str, msgspec.Raw]) -> dict[str, bytes]:
-    result = {name: bytes(value) for name, value in members.items()}
-    if _has_repeated_member(text, result):
+    result, colons = {}, len(members)
+    for name, value in members.items():
+        raw = result[name] = bytes(value)
+        colons += name.count(":") + raw.count(b":")
+    if _has_repeated_member(text, len(members), colons):
         raise BadInput("A member is given twice.", Fault(pointer, "names must be unique"))
     return result
 
 
 def split_items(text: bytes, pointer: str, *, most: int) -> list[bytes]:
     """Return the items of an array as sent, each as its exact bytes. Raises as split_members."""
-    _check_item_count(text, pointer, most)
+    if text.count(b",") >= _CHEAP_ITEMS:
+        _check_item_count(text, pointer, most)
     items = _decode(_items, text, pointer, "a JSON array")
     if len(items) > most:
         raise _too_many(pointer, most)
@@ -118,7 +124,7 @@ class Identity(NamedTuple):
 
 def member(text: bytes, name: str) -> bytes | None:
     """Return one member of a JSON object, None if it is not there, or the text is no object."""
-    if not text.startswith(b"{"):
+    if not text.startswith(b"{") or not _may_mention(text, name):
         return None
     if _NO_FIELD_NAME.search(name):
         value = _members.decode(text).get(name)
@@ -151,20 +157,12 @@ def _decoder_of(member: str) -> msgspec.json.Decoder[Any]:
 
 def _check_item_count(text: bytes, pointer: str, most: int) -> None:
     """Raise TooLarge before so many items of an array are split that they would fill the memory."""
-    if text.count(b",") < _CHEAP_ITEMS:
-        return
     try:
         _array_of_at_most(most).decode(text)
     except msgspec.ValidationError:
         raise _too_many(pointer, most) from None
     except (msgspec.DecodeError, RecursionError):
         return  # the decoder that splits says what is wrong
-
-
-def _check_member_count(text: bytes, pointer: str, most: int) -> None:
-    """Raise TooLarge before so many members of an object are split that they fill the memory."""
-    if text.count(b",") >= _CHEAP_ITEMS and _has_more_members(text, most):
-        raise _too_many(pointer, most)
 
 
 def _has_more_members(text: bytes, most: int) -> bool:
@@ -219,19 +217,21 @@ def _reason(error: Exception) -> str:
     return str(error)
 
 
-def _has_repeated_member(text: bytes, members: dict[str, bytes]) -> bool:
-    """Whether a decoder that keeps the last of equal names has dropped one.
+def _has_repeated_member(text: bytes, kept: int, colons: int) -> bool:
+    """Whether a decoder that keeps the last of equal names has dropped one, by the colons it kept.
 
     Each member has one colon of its own; all others are in names or in values. A member that was
     dropped leaves its colon behind. Only a name with an escaped colon could hide that: then the
     members are counted, which takes longer.
     """
-    if rb"\u003a" in text.lower():
-        return bool(members) and _has_more_members(text, len(members))
-    kept = len(members)
-    kept += sum(name.count(":") for name in members)
-    kept += sum(value.count(b":") for value in members.values())
-    return text.count(b":") != kept
+    if b"\\" in text and rb"\u003a" in text.lower():
+        return kept > 0 and _has_more_members(text, kept)
+    return text.count(b":") != colons
+
+
+def _may_mention(text: bytes, name: str) -> bool:
+    """Whether the name stands anywhere in a text, or may in a spelling with escapes."""
+    return b"\\" in text or name.encode() in text
 
 
 def _may_repeat(message: bytes, member: str) -> bool:

@@ -1,14 +1,15 @@
 """Answers: the model as JSON, stored bytes spliced in as they are, and headers that tell of it."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from starlette.responses import Response
 
 from service.clock import rfc3339
 from service.errors import PreconditionFailed
+from service.http.headers import Line
+from service.http.response import Response
 from service.model import (
     JSON_TYPE,
     Conditions,
@@ -23,42 +24,46 @@ from service.writes import Done
 
 Document = dict[str, Any]
 
-DURABILITY = {"Durability": "redis"}
-REPLAYED = {"Idempotency-Replayed": "true"}
+JSON: Line = (b"content-type", JSON_TYPE.encode())
+DURABILITY: tuple[Line, ...] = ((b"durability", b"redis"),)
+REPLAYED: Line = (b"idempotency-replayed", b"true")
 
 
-def json_response(
-    document: Document, headers: Mapping[str, str] | None = None, status: int = 200
-) -> Response:
+def json_response(document: Document, headers: Iterable[Line] = (), status: int = 200) -> Response:
     """Return a JSON answer."""
-    return Response(orjson.dumps(document), status, headers, JSON_TYPE)
+    return Response(orjson.dumps(document), status, (*headers, JSON))
 
 
-def session_headers(session: Session, now_ms: int, etag: ETag | None = None) -> dict[str, str]:
+def session_headers(session: Session, now_ms: int, etag: ETag | None = None) -> list[Line]:
     """Return what every answer about a session tells of it; `etag` if it is not the session's."""
-    return {"ETag": str(etag or session.etag)} | expiry_headers(session, now_ms)
+    headers = expiry_headers(session, now_ms)
+    headers.append((b"etag", str(etag or session.etag).encode()))
+    return headers
 
 
-def expiry_headers(session: Session, now_ms: int) -> dict[str, str]:
+def expiry_headers(session: Session, now_ms: int) -> list[Line]:
     """Return when a session ends, and in how many seconds, rounded up; nothing for never."""
     ends = session.expires_at_ms
     if ends is None:
-        return {}
+        return []
     left = max(0, -((now_ms - ends) // 1000))
-    return {"Session-Expires": rfc3339(ends), "Session-TTL": str(left)}
+    return [(b"session-expires", rfc3339(ends).encode()), (b"session-ttl", b"%d" % left)]
 
 
-def done_headers(done: Done) -> dict[str, str]:
+def done_headers(done: Done) -> list[Line]:
     """Return the headers of a write: the session after it, and whether it was done before."""
-    headers = session_headers(done.session, done.now_ms, done.etag) | DURABILITY
-    return headers if done.replayed_rev is None else headers | REPLAYED
+    headers = session_headers(done.session, done.now_ms, done.etag)
+    headers += DURABILITY
+    if done.replayed_rev is not None:
+        headers.append(REPLAYED)
+    return headers
 
 
-def view_headers(view: View, etag: ETag | None = None) -> dict[str, str]:
+def view_headers(view: View, etag: ETag | None = None) -> list[Line]:
     """Return the headers of a read; Age if it came from memory during an outage (RFC 9111, 5.1)."""
     headers = session_headers(view.session, view.now_ms, etag)
     if view.age_seconds is not None:
-        headers["Age"] = str(int(view.age_seconds))
+        headers.append((b"age", b"%d" % view.age_seconds))
     return headers
 
 
@@ -110,7 +115,7 @@ def check_read_conditions(conditions: Conditions, current: ETag | None) -> bool:
     return not conditions.has_no_match(current)
 
 
-def not_modified(headers: Mapping[str, str]) -> Response:
+def not_modified(headers: Iterable[Line]) -> Response:
     """Return 304: what the reader holds is still what is there."""
     return Response(status_code=304, headers=headers)
 

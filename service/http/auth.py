@@ -1,11 +1,12 @@
 """Who is calling: the key decides the namespace and the scope, nothing in the request does."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hmac import compare_digest
 from urllib.parse import urlsplit
 
 from service.access import Credential, Principal
 from service.errors import Forbidden, Unauthorized
+from service.http.headers import Headers
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -25,7 +26,7 @@ class Keyring:
         """Whether nobody can get in, because no key is configured and none is waived."""
         return not self._known and self._anonymous is None
 
-    def authenticate(self, headers: Mapping[str, str]) -> Principal:
+    def authenticate(self, headers: Headers) -> Principal:
         """Return who sends these headers (RFC 6750). Raises Unauthorized, Forbidden.
 
         Every key is compared, in constant time: how long it takes tells nothing.
@@ -33,9 +34,8 @@ class Keyring:
         if not self._known and self._anonymous is not None:
             _refuse_foreign_pages(headers)
             return self._anonymous
-        authorization = headers.get("authorization", "")
-        scheme, _, token = authorization.partition(" ")
-        sent = token.strip().encode() if scheme.lower() == "bearer" else b""
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        sent = token.strip() if scheme.lower() == b"bearer" else b""
         matching = [who for key, who in self._known if compare_digest(key, sent)]
         if matching:
             return matching[0]
@@ -44,13 +44,12 @@ class Keyring:
         raise Unauthorized("Send a known key: Authorization: Bearer KEY.")
 
 
-def _refuse_foreign_pages(headers: Mapping[str, str]) -> None:
+def _refuse_foreign_pages(headers: Headers) -> None:
     """Raise Forbidden for what a browser was led to ask by a page of another site (RFC 6454).
 
     Without a key it would lend that page everything that is on this machine.
     """
-    origin = headers.get("origin")
-    if origin is not None and _hostname(origin) not in _LOOPBACK:
+    if b"origin" in headers and _hostname(headers.text(b"origin")) not in _LOOPBACK:
         raise Forbidden("Pages of other sites may not call a service without a key: set API_KEY.")
 
 

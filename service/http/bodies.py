@@ -27,6 +27,8 @@ from service.writes import Append, SettingsChange, StateWrite
 
 RAW_MEMBER = "$raw"
 
+_SETTINGS = frozenset(schemas.member_names(schemas.SessionSettings))
+
 T = TypeVar("T")
 Members = dict[str, bytes]
 
@@ -44,6 +46,7 @@ def parse_members(body: bytes, declared: type[msgspec.Struct]) -> Members:
     return members
 
 
+NO_CHANGE = SettingsChange()
 NULL_IS_NEVER = SettingsChange(ttl_ms=0, max_age_ms=0)
 """What null means in a body that names settings; those that are None here refuse it."""
 
@@ -129,23 +132,27 @@ def _lease_ttl(members: Members) -> int:
 
 def _settings(members: Members, null: SettingsChange) -> SettingsChange:
     """Parse the settings among members; `null` has what null stands for in each."""
-
-    def setting(name: str, parse: Callable[[bytes, str], T], null: T | None) -> T | None:
-        raw = members.get(name)
-        if raw is None:
-            return None
-        if raw != NULL:
-            return parse(raw, f"/{name}")
-        if null is None:
-            raise BadInput("A setting is null.", Fault(f"/{name}", "cannot be null"))
-        return null
-
+    if _SETTINGS.isdisjoint(members):
+        return NO_CHANGE
     return SettingsChange(
-        ttl_ms=setting("ttl", _ttl, null.ttl_ms),
-        touch=setting("touch", _touch, null.touch),
-        max_age_ms=setting("max_age", _max_age, null.max_age_ms),
-        max_messages=setting("max_messages", _max_messages, null.max_messages),
+        ttl_ms=_setting(members, "ttl", _ttl, null.ttl_ms),
+        touch=_setting(members, "touch", _touch, null.touch),
+        max_age_ms=_setting(members, "max_age", _max_age, null.max_age_ms),
+        max_messages=_setting(members, "max_messages", _max_messages, null.max_messages),
     )
+
+
+def _setting(
+    members: Members, name: str, parse: Callable[[bytes, str], T], null: T | None
+) -> T | None:
+    raw = members.get(name)
+    if raw is None:
+        return None
+    if raw != NULL:
+        return parse(raw, f"/{name}")
+    if null is None:
+        raise BadInput("A setting is null.", Fault(f"/{name}", "cannot be null"))
+    return null
 
 
 def _ttl(raw: bytes, pointer: str) -> int:
@@ -184,17 +191,21 @@ def _append(members: Members, messages: list[bytes]) -> tuple[Append, list[Ident
     if "dedupe" in members:
         name = scalars.text(members["dedupe"], "/dedupe", "the name of a member")
         dedupe = state_key(name, "/dedupe")
-    identities = [
-        identity(message, dedupe, f"/messages/{index}") if dedupe else None
-        for index, message in enumerate(messages)
-    ]
+    identities = _identities(messages, dedupe)
     append = Append(
         messages=tuple(messages),
-        digests=tuple(digest(known.text) if known else b"" for known in identities),
+        digests=tuple([digest(known.text) if known else b"" for known in identities]),
         dedupe=dedupe,
         change=_settings(members, NULL_IS_NEVER),
     )
     return append, identities
+
+
+def _identities(messages: list[bytes], dedupe: str) -> list[Identity | None]:
+    if not dedupe:
+        return [None] * len(messages)
+    numbered = enumerate(messages)
+    return [identity(message, dedupe, f"/messages/{index}") for index, message in numbered]
 
 
 def _check_object(raw: bytes, pointer: str, most_bytes: int, limits: Limits) -> None:

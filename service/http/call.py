@@ -1,12 +1,12 @@
 """One request under way: who calls, what the path names, and its parts, parsed on demand."""
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
+from starlette.types import Scope as AsgiScope
 
 from service.access import Principal, Scope
 from service.errors import (
@@ -18,12 +18,24 @@ from service.errors import (
     UnsupportedMediaType,
     escaped,
 )
+from service.http.headers import Headers
 from service.http.lifespan import LifespanState
 from service.http.names import session_id, state_key_in_path
 from service.model import ANY, JSON_TYPE, Conditions, Freshness, SessionRef, StateKey
 
-BODY_IDLE_SECONDS = 30
+BODY_IDLE_SECONDS = 30.0
+BODY_STALLED = "ballast.body_stalled"
+"""Set in the scope of a request whose body made no progress for so long; it is waited for no more.
 
+Who reads the socket knows that best, and needs no timer for a body that comes with its head.
+"""
+
+LEASE_TOKEN = b"lease-token"
+CONTENT_TYPE = b"content-type"
+UNCONDITIONAL = Conditions()
+ANY_FRESHNESS = Freshness()
+
+_CONDITIONAL = frozenset((b"if-match", b"if-none-match", LEASE_TOKEN))
 _ENTITY_TAG = re.compile(r'(W/)?"([\x21\x23-\x2b\x2d-\x7e]*)"')  # ours have no comma
 _STALE_IF_ERROR = re.compile(r"stale-if-error=\"?([0-9]{1,9})\"?")
 
@@ -32,15 +44,13 @@ _STALE_IF_ERROR = re.compile(r"stale-if-error=\"?([0-9]{1,9})\"?")
 class Call:
     """A request of an authenticated caller; `segments` are the raw names in its path."""
 
-    request: Request[LifespanState]
+    scope: AsgiScope
+    receive: Receive
+    headers: Headers
+    parts: LifespanState
     principal: Principal
-    segments: tuple[bytes, ...]
+    segments: list[bytes]
     held_bytes: int = 0
-
-    @property
-    def parts(self) -> LifespanState:
-        """The parts of the service."""
-        return self.request.state
 
     @property
     def ref(self) -> SessionRef:
@@ -60,7 +70,9 @@ class Call:
     def query(self, *known: str) -> dict[str, str]:
         """Return the query's parameters. Raises BadInput for unknown or repeated ones."""
         found: dict[str, str] = {}
-        for pair in filter(None, self.request.scope["query_string"].split(b"&")):
+        if not self.scope["query_string"]:
+            return found
+        for pair in filter(None, self.scope["query_string"].split(b"&")):
             raw_name, _, raw_value = pair.partition(b"=")
             name, value = _unquoted(raw_name), _unquoted(raw_value)
             if name not in known:
@@ -77,18 +89,20 @@ class Call:
 
     def conditions(self) -> Conditions:
         """Parse If-Match, If-None-Match (RFC 9110, 13.1) and Lease-Token."""
+        if _CONDITIONAL.isdisjoint(self.headers):
+            return UNCONDITIONAL
         return Conditions(
-            if_match=_tags(self.request, "if-match", weak_too=False),
-            if_none_match=_tags(self.request, "if-none-match", weak_too=True),
+            if_match=_tags(self.headers, b"if-match", weak_too=False),
+            if_none_match=_tags(self.headers, b"if-none-match", weak_too=True),
             lease_token=self.lease_token(),
         )
 
     def freshness(self) -> Freshness:
         """Parse the Cache-Control of the request (RFC 9111, 5.2.1)."""
-        lines = ",".join(self.request.headers.getlist("cache-control")).lower()
-        if not lines:
-            return Freshness()
-        directives = [directive.strip() for directive in lines.split(",")]
+        if b"cache-control" not in self.headers:
+            return ANY_FRESHNESS
+        sent = self.headers.text(b"cache-control").lower()
+        directives = [directive.strip() for directive in sent.split(",")]
         stale = next(filter(None, map(_STALE_IF_ERROR.fullmatch, directives)), None)
         return Freshness(
             no_cache="no-cache" in directives,
@@ -97,17 +111,23 @@ class Call:
 
     def lease_token(self) -> str | None:
         """Return the Lease-Token, None if none was sent. Raises BadInput for more than one."""
-        tokens = self.request.headers.getlist("lease-token")
-        if not tokens:
+        if LEASE_TOKEN not in self.headers:
             return None
-        if len(tokens) > 1 or not tokens[0]:
+        token = self.headers.text(LEASE_TOKEN)
+        if not token or LEASE_TOKEN in self.headers.repeated:
             fault = Fault("/headers/lease-token", "must be the token of the lease, once")
             raise BadInput("Send the token of the lease as Lease-Token.", fault)
-        return tokens[0]
+        return token
 
     def media_type(self) -> str:
-        """Return the content type exactly as it was sent, "" if there is none."""
-        return self.request.headers.get("content-type", "").strip()
+        """Return the content type exactly as it was sent, "" if there is none.
+
+        Raises BadInput for more than one: they would not be understood alike everywhere.
+        """
+        if CONTENT_TYPE in self.headers.repeated:
+            fault = Fault("/headers/content-type", "give it once")
+            raise BadInput("A body has one Content-Type.", fault)
+        return self.headers.text(CONTENT_TYPE).strip()
 
     async def json_body(self) -> bytes:
         """Read a body that has to be JSON. Raises UnsupportedMediaType, TooLarge, BadInput."""
@@ -120,20 +140,25 @@ class Call:
 
     async def body(self, most_bytes: int) -> bytes:
         """Read the whole body. Raises TooLarge before it is read where the length is told."""
-        headers = self.request.headers
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            raise UnsupportedMediaType("Send the body without Content-Encoding.")
-        told = headers.get("content-length", "0")
-        if told.isdecimal() and int(told) > most_bytes:
-            raise _body_too_large(most_bytes)
-        chunks, size = [], 0
-        async for chunk in _chunks(self.request):
-            size += len(chunk)
-            if size > most_bytes:
+        self._check_told(most_bytes)
+        chunks: list[bytes] = []
+        has_more = True
+        while has_more:
+            event = await self.receive()
+            if event["type"] == "http.disconnect":
+                raise ClientDisconnect
+            if BODY_STALLED in self.scope:
+                raise RequestTimeout(f"No byte of the body came for {BODY_IDLE_SECONDS:.0f} s.")
+            chunks.append(event.get("body", b""))
+            self.hold(len(chunks[-1]))
+            if self.held_bytes > most_bytes:
                 raise _body_too_large(most_bytes)
-            chunks.append(chunk)
-            self.hold(len(chunk))
-        return b"".join(chunks)
+            has_more = event.get("more_body", False)
+        return b"".join(chunks)  # of one chunk, which is the usual, it makes no copy
+
+    async def is_disconnected(self) -> bool:
+        """Whether the client has gone."""
+        return await Request(self.scope, self.receive).is_disconnected()
 
     def hold(self, count: int) -> None:
         """Account for bytes that stay in memory until the answer is sent."""
@@ -145,30 +170,25 @@ class Call:
         self.parts["buffers"].held -= self.held_bytes
         self.held_bytes = 0
 
+    def _check_told(self, most_bytes: int) -> None:
+        """Raise for a body that is not to be read, by what its headers say."""
+        if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise UnsupportedMediaType("Send the body without Content-Encoding.")
+        told = self.headers.get(b"content-length", b"0")
+        if told.isdigit() and int(told) > most_bytes:
+            raise _body_too_large(most_bytes)
+
 
 def is_json(media_type: str) -> bool:
     """Whether a content type is application/json or ends in +json (RFC 6839, 3.1)."""
+    if media_type == JSON_TYPE:
+        return True
     essence = media_type.partition(";")[0].strip().lower()
     return essence == JSON_TYPE or essence.endswith("+json")
 
 
 def _body_too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than {limit} bytes.", limit=limit)
-
-
-async def _chunks(request: Request[LifespanState]) -> AsyncIterator[bytes]:
-    """Yield the body as it comes, as long as it comes."""
-    stream = aiter(request.stream())
-    while True:
-        try:
-            async with asyncio.timeout(BODY_IDLE_SECONDS):
-                chunk = await anext(stream)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            words = f"No byte of the body came for {BODY_IDLE_SECONDS} s."
-            raise RequestTimeout(words) from None
-        yield chunk
 
 
 def _unquoted(raw: bytes) -> str:
@@ -178,18 +198,18 @@ def _unquoted(raw: bytes) -> str:
         raise BadInput("The query is not UTF-8.", Fault("/query", "must be UTF-8")) from None
 
 
-def _tags(request: Request[LifespanState], name: str, *, weak_too: bool) -> tuple[str, ...] | None:
+def _tags(headers: Headers, name: bytes, *, weak_too: bool) -> tuple[str, ...] | None:
     """Return the entity-tags of a header; weak ones compare only for If-None-Match."""
-    lines = request.headers.getlist(name)
-    if not lines:
+    if name not in headers:
         return None
-    parts = [part.strip() for part in ",".join(lines).split(",")]
+    parts = [part.strip() for part in headers.text(name).split(",")]
     if parts == [ANY]:
         return (ANY,)
     matches = [_ENTITY_TAG.fullmatch(part) for part in parts if part]
     if not matches or not all(matches):
         reason = 'must be * or a list of quoted entity-tags: "abc-1"'
-        raise BadInput("A condition cannot be read.", Fault(f"/headers/{name}", reason))
+        fault = Fault(f"/headers/{name.decode()}", reason)
+        raise BadInput("A condition cannot be read.", fault)
     # The entity-tag "*" is none of ours, and not the bare * that means any.
     return tuple(
         match[2] for match in matches if match and match[2] != ANY and (weak_too or not match[1])

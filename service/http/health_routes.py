@@ -1,47 +1,46 @@
 """Routes of health: answered from memory, never waiting for Redis or a lock; no key needed."""
 
 import orjson
-from starlette.background import BackgroundTask
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
 
+from service.http.answers import JSON
+from service.http.headers import Headers
 from service.http.health import build_health
 from service.http.lifespan import LifespanState
-from service.model import JSON_TYPE
+from service.http.response import Response
 
-HEALTH_TYPE = "application/health+json"
+HEALTH_TYPE = b"application/health+json"
+
+_NO_STORE = (b"cache-control", b"no-store")
 
 
-async def health(request: Request[LifespanState]) -> Response:
+def health(parts: LifespanState, headers: Headers) -> Response:
     """Tell how it goes; a governor that is late is stood in for after the answer."""
-    state = request.state
-    answer = build_health(state["health_inputs"]())
-    wanted = request.headers.get("accept", "")
+    answer = build_health(parts["health_inputs"]())
+    is_wanted = HEALTH_TYPE in headers.get(b"accept", b"")
+    media_type = (b"content-type", HEALTH_TYPE) if is_wanted else JSON
     return Response(
         orjson.dumps(answer.document),
-        status_code=answer.http_status,
-        headers={"Cache-Control": "no-store"},
-        media_type=HEALTH_TYPE if HEALTH_TYPE in wanted else JSON_TYPE,
-        background=BackgroundTask(state["governor"].rescue),
+        answer.http_status,
+        headers=(_NO_STORE, media_type),
+        after=parts["governor"].rescue,
     )
 
 
-async def live(_: Request[LifespanState]) -> Response:
+def live(_: LifespanState, __: Headers) -> Response:
     """Tell that the process answers."""
     return _status("ok", 200)
 
 
-async def ready(request: Request[LifespanState]) -> Response:
+def ready(parts: LifespanState, _: Headers) -> Response:
     """Tell whether requests should be sent here: not while stopping, nor without Redis."""
-    state = request.state
-    is_ready = state["store_status"]().connected and not state["stopping"].is_set
+    is_ready = parts["store_status"]().connected and not parts["stopping"].is_set
     return _status("ok", 200) if is_ready else _status("fail", 503)
 
 
-async def root(_: Request[LifespanState]) -> Response:
+def root(_: LifespanState, __: Headers) -> Response:
     """Lead who opens the app in a browser to what there is to see."""
-    return RedirectResponse("/health")
+    return Response(status_code=307, headers=((b"location", b"/health"),))
 
 
 def _status(word: str, code: int) -> Response:
-    return Response(orjson.dumps({"status": word}), code, {"Cache-Control": "no-store"}, JSON_TYPE)
+    return Response(orjson.dumps({"status": word}), code, (_NO_STORE, JSON))

@@ -5,28 +5,29 @@ What a call ended with is remembered with its session, by the script that did it
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import blake2b
 
 from service.errors import BadInput, Conflict, Fault
 from service.http.call import Call
 from service.writes import Idempotency
 
-HEADER = "idempotency-key"
-_KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
-_DIGEST_BYTES = 16
+HEADER = b"idempotency-key"
+_KEY = re.compile(rb"[!-~](?:[ -~]{0,253}[!-~])?")
+_DIGEST_BYTES = 8
+_NOT_KEYED = nullcontext()
 
 
-@contextmanager
-def once(call: Call, body: bytes = b"") -> Iterator[Idempotency | None]:
+def once(call: Call, body: bytes = b"") -> AbstractContextManager[Idempotency | None]:
     """Keep a keyed call from running twice at a time; None if the caller sent no key.
 
     Raises BadInput for a key that cannot be read, Conflict while the first call still runs.
     """
-    idempotency = _idempotency(call, body)
-    if idempotency is None:
-        yield None
-        return
+    return _alone(call, _idempotency(call, body)) if HEADER in call.headers else _NOT_KEYED
+
+
+@contextmanager
+def _alone(call: Call, idempotency: Idempotency) -> Iterator[Idempotency]:
     running, entry = call.parts["running"], (call.ref, idempotency.key)
     if entry in running:
         words = "A call with this Idempotency-Key is still running: send it again in a moment."
@@ -38,16 +39,14 @@ def once(call: Call, body: bytes = b"") -> Iterator[Idempotency | None]:
         running.discard(entry)
 
 
-def _idempotency(call: Call, body: bytes) -> Idempotency | None:
-    keys = call.request.headers.getlist(HEADER)
-    if not keys:
-        return None
-    if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
+def _idempotency(call: Call, body: bytes) -> Idempotency:
+    key, scope = call.headers[HEADER], call.scope
+    if HEADER in call.headers.repeated or not _KEY.fullmatch(key):
         reason = "must be 1 to 255 printable characters of ASCII, once"
-        raise BadInput("The Idempotency-Key cannot be read.", Fault(f"/headers/{HEADER}", reason))
-    scope = call.request.scope
-    target = (call.request.method.encode(), scope["raw_path"], scope["query_string"])
-    return Idempotency(_digest(keys[0].encode()), _digest(b"\n".join((*target, body))))
+        fault = Fault(f"/headers/{HEADER.decode()}", reason)
+        raise BadInput("The Idempotency-Key cannot be read.", fault)
+    target = (scope["method"].encode(), scope["raw_path"], scope["query_string"])
+    return Idempotency(_digest(key), _digest(b"\n".join((*target, body))))
 
 
 def _digest(data: bytes) -> bytes:

@@ -1,13 +1,13 @@
 """Routes of a session's lease: take it, extend it, give it back."""
 
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 
 from service.clock import rfc3339
 from service.errors import BadInput, Fault, Unavailable
 from service.http.answers import DURABILITY, json_response
 from service.http.bodies import parse_extension, parse_lease
 from service.http.call import Call
+from service.http.response import Response
 from service.model import Lease
 
 
@@ -17,7 +17,7 @@ async def acquire_lease(call: Call) -> Response:
     ttl_ms, wait_ms = parse_lease(await call.json_body() or b"{}")
 
     async def check_wanted() -> None:
-        if await call.request.is_disconnected():
+        if await call.is_disconnected():
             raise ClientDisconnect
         if call.parts["stopping"].is_set:
             raise Unavailable("This process is stopping: send it again.", code="stopping")

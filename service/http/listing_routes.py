@@ -1,12 +1,11 @@
 """The route that lists the sessions of the caller's namespace."""
 
-from starlette.responses import Response
-
 from service.errors import BadInput, Fault
 from service.http.answers import json_response, session_document
 from service.http.call import Call
 from service.http.names import MOST_ID_BYTES
 from service.http.queries import LISTING_PARAMETERS, parse_page_limit
+from service.http.response import Response
 
 MOST_DOCUMENT_BYTES = 1_024
 """Of one session: an id of 256 bytes, each of them escaped, and members of less than 400."""

@@ -1,12 +1,14 @@
 """Routes of a session's messages: append, replace, read, remove."""
 
+from collections.abc import Sequence
+
 import orjson
 from msgspec.structs import replace
-from starlette.responses import Response
 
 from service.errors import NotFound, TooLarge
 from service.http.answers import (
     DURABILITY,
+    JSON,
     check_read_conditions,
     done_headers,
     json_response,
@@ -17,6 +19,7 @@ from service.http.answers import (
 )
 from service.http.bodies import parse_append, parse_replace
 from service.http.call import Call
+from service.http.headers import Line
 from service.http.idempotency import once
 from service.http.names import seq_in_path
 from service.http.problems import session_not_found
@@ -26,7 +29,8 @@ from service.http.queries import (
     parse_removal,
     parse_window,
 )
-from service.model import JSON_TYPE, Page, Reading, View, Window
+from service.http.response import Response
+from service.model import Page, Reading, View, Window
 from service.writes import Appended, Cut, Removal, Removed
 
 
@@ -80,7 +84,7 @@ async def read_message(call: Call) -> Response:
     headers = view_headers(view)
     if check_read_conditions(conditions, view.session.etag):
         return not_modified(headers)
-    return Response(page.json, headers=headers, media_type=JSON_TYPE)
+    return Response(page.json, headers=(*headers, JSON))
 
 
 async def delete_message(call: Call) -> Response:
@@ -129,7 +133,7 @@ def _page(call: Call, view: View) -> Page:
     return page
 
 
-def _removed_headers(removed: Removed | None) -> dict[str, str]:
+def _removed_headers(removed: Removed | None) -> Sequence[Line]:
     return done_headers(removed) if removed else DURABILITY
 
 

@@ -49,10 +49,13 @@ def state_key(text: str, pointer: str) -> StateKey:
 
 def _decoded(raw: bytes, pointer: str) -> str:
     """Decode one segment."""
-    if _BROKEN_ESCAPE.search(raw):
-        raise BadInput("The path has a broken % escape.", Fault(pointer, "% needs two hex digits"))
+    if b"%" in raw:
+        if _BROKEN_ESCAPE.search(raw):
+            fault = Fault(pointer, "% needs two hex digits")
+            raise BadInput("The path has a broken % escape.", fault)
+        raw = unquote_to_bytes(raw)
     try:
-        text = unquote_to_bytes(raw).decode()
+        text = raw.decode()
     except UnicodeDecodeError:
         raise BadInput("The path is not UTF-8.", Fault(pointer, "must be UTF-8")) from None
     return _without_dots(text, pointer)
@@ -66,9 +69,10 @@ def _without_dots(text: str, pointer: str) -> str:
 
 
 def _checked(text: str, pointer: str, most_bytes: int) -> str:
-    if not 1 <= len(text.encode()) <= most_bytes:
+    size = len(text) if text.isascii() else len(text.encode())
+    if not 1 <= size <= most_bytes:
         reason = f"must be 1 to {most_bytes} bytes of UTF-8"
         raise BadInput("A name is empty or too long.", Fault(pointer, reason))
-    if _CONTROL.search(text):
+    if not text.isprintable() and _CONTROL.search(text):
         raise BadInput("A name has control characters.", Fault(pointer, "no control characters"))
     return text

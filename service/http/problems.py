@@ -3,7 +3,6 @@
 from typing import Any
 
 import orjson
-from starlette.responses import Response
 
 from service.errors import (
     BadInput,
@@ -20,8 +19,13 @@ from service.errors import (
     Unprocessable,
 )
 from service.http.answers import REPLAYED
+from service.http.headers import Line
+from service.http.response import Response
 
 PROBLEM_TYPE = "application/problem+json"
+
+
+_PROBLEM: Line = (b"content-type", PROBLEM_TYPE.encode())
 
 
 def problem_response(error: ServiceError, request_id: str) -> Response:
@@ -35,12 +39,7 @@ def problem_response(error: ServiceError, request_id: str) -> Response:
         "request_id": request_id,
         **_members(error),
     }
-    return Response(
-        orjson.dumps(document),
-        status_code=error.status,
-        headers=_headers(error),
-        media_type=PROBLEM_TYPE,
-    )
+    return Response(orjson.dumps(document), error.status, (_PROBLEM, *_headers(error)))
 
 
 def session_not_found() -> NotFound:
@@ -69,22 +68,22 @@ def _errors(faults: tuple[Fault, ...]) -> dict[str, Any]:
     return {"errors": errors} if errors else {}
 
 
-def _headers(error: ServiceError) -> dict[str, str]:
+def _headers(error: ServiceError) -> list[Line]:
     headers = _own_headers(error)
-    return headers | REPLAYED if error.is_replayed else headers
+    return [*headers, REPLAYED] if error.is_replayed else headers
 
 
-def _own_headers(error: ServiceError) -> dict[str, str]:
+def _own_headers(error: ServiceError) -> list[Line]:
     match error:
         case NotFound(age_seconds=float(age)):
-            return {"Age": str(int(age))}
+            return [(b"age", b"%d" % age)]
         case Unauthorized():
-            return {"WWW-Authenticate": "Bearer"}
+            return [(b"www-authenticate", b"Bearer")]
         case MethodNotAllowed(allow=allow):
-            return {"Allow": ", ".join(allow)}
+            return [(b"allow", ", ".join(allow).encode())]
         case Unavailable(retry_after_seconds=seconds) | Locked(retry_after_seconds=int(seconds)):
-            return {"Retry-After": str(seconds)}
+            return [(b"retry-after", b"%d" % seconds)]
         case PreconditionFailed(etag=str(etag)):
-            return {"ETag": etag}
+            return [(b"etag", etag.encode())]
         case _:
-            return {}
+            return []

@@ -1,11 +1,17 @@
 """A thin guard around uvicorn's protocol, which by itself waits for ever and takes any head.
 
-Only what has to be known before a request exists is done here: bytes of a head, and time.
+Only what the socket knows best is done here: bytes of a head, and time. A request that comes whole
+is not waited for: it costs no timer.
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import cast
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.http.call import BODY_IDLE_SECONDS, BODY_STALLED
 
 HEAD_BYTES = 65_536 + 8_192
 """The header lines that the service takes, and a request line before them."""
@@ -23,50 +29,112 @@ _TOO_LARGE = (
 ) % (len(_PROBLEM), _PROBLEM)
 
 
+class TurnTransport:
+    """A transport that sends what is written in one turn of the loop with one call to the kernel.
+
+    uvicorn writes the head and the body of an answer apart, and each such call costs as much as
+    parsing the request. All that is not about writing is the transport's own.
+    """
+
+    __slots__ = ("_loop", "_size", "_transport", "_written")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+        self._size = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it at the end of this turn, with what else is written until then, if that is little.
+
+        Much goes at once: it is not copied, and the transport can tell the writer to pause.
+        """
+        if self._size + len(data) > HIGH_WATER_LIMIT:
+            self._flush()
+            self._transport.write(data)
+            return
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+        self._size += len(data)
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        written, self._written, self._size = self._written, [], 0
+        if written and not self._transport.is_closing():
+            self._transport.write(b"".join(written))
+
+
 class GuardedProtocol(HttpToolsProtocol):
-    """Hangs up on heads that are too large or too slow, and on sockets that never say a word."""
+    """Hangs up on heads that are too large or too slow, and on sockets that never say a word.
+
+    A body that stops coming is told to the app, which can answer.
+    """
 
     head_seconds = HEAD_SECONDS
+    body_seconds = BODY_IDLE_SECONDS
     silent_seconds = SILENT_SECONDS
+    _finished: object = None
+    _timed: object = None
+    _head_bytes = 0
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first byte, but not for ever."""
-        super().connection_made(transport)
-        self._head_bytes = 0
-        self._is_in_head = True
-        self._arm(self.silent_seconds)
+        super().connection_made(cast("asyncio.Transport", TurnTransport(transport, self.loop)))
+        self._arm(self.silent_seconds, self.transport.close)
 
-    def on_message_begin(self) -> None:
-        """Begin to count; the head has to be complete in time."""
-        super().on_message_begin()
-        self._is_in_head = True
-        self._arm(self.head_seconds)
-
-    def on_headers_complete(self) -> None:
-        """Stop counting: the body has a deadline of its own."""
-        self._is_in_head = False
+    def on_message_complete(self) -> None:
+        """Note that this request has come whole."""
+        super().on_message_complete()
+        self._finished = self.scope
         self._head_bytes = 0
-        self._disarm()
-        super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before the head is complete: its parts are kept in memory until then."""
-        self._head_bytes += len(data) if self._is_in_head else 0
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._is_in_head and self._head_bytes > HEAD_BYTES:
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        if self.scope is not self._finished or self._patience is not None:
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""
         self._disarm()
         super().connection_lost(exc)
 
-    def _arm(self, seconds: float) -> None:
+    def _wait(self) -> None:
+        """Wait for the rest: a head has one deadline for all of it, a body one for each part."""
+        if self.scope is self._finished:
+            self._disarm()
+        elif self.scope.get("raw_path"):  # the head is complete
+            self._arm(self.body_seconds, self._tell_of_stall)
+        elif self._head_bytes > HEAD_BYTES:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+        elif self.scope is not self._timed:
+            self._timed = self.scope
+            self._arm(self.head_seconds, self.transport.close)
+
+    def _tell_of_stall(self) -> None:
+        """Wake the app with nothing, unless nothing came because nothing was read."""
+        if self.flow.read_paused:
+            self._arm(self.body_seconds, self._tell_of_stall)
+            return
+        self.cycle.scope[BODY_STALLED] = True  # type: ignore[literal-required] # our own
+        self.cycle.message_event.set()
+
+    def _arm(self, seconds: float, act: Callable[[], None]) -> None:
         self._disarm()
-        self._patience = self.loop.call_later(seconds, self.transport.close)
+        self._patience = self.loop.call_later(seconds, act)
 
     def _disarm(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
+            self._patience = None

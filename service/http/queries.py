@@ -158,6 +158,8 @@ def parse_page_limit(query: Mapping[str, str]) -> int:
 
 
 def _check_ways(query: Mapping[str, str]) -> None:
+    if len(query) < 2:  # noqa: PLR2004 # two are needed to exclude each other
+        return
     ways = [way & query.keys() for way in _WAYS if way & query.keys()]
     if len(ways) > 1:
         words = "last, since, id, and after or before exclude each other."

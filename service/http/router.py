@@ -6,15 +6,15 @@ found by its words and its length: one look-up, whatever the number of routes.
 
 import logging
 import re
-import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from random import getrandbits
 from typing import TypeVar
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from service import access
 from service.errors import (
@@ -26,18 +26,24 @@ from service.errors import (
     Unavailable,
 )
 from service.http.call import Call
+from service.http.headers import Headers, Line
 from service.http.lifespan import LifespanState
 from service.http.problems import problem_response
+from service.http.response import Response
 from service.model import Limits
 
 API_PREFIX = b"/v1/"
 
 Handler = Callable[[Call], Awaitable[Response]]
-OpenHandler = Callable[[Request[LifespanState]], Awaitable[Response]]
+OpenHandler = Callable[[LifespanState, Headers], Response]
+"""Answers from memory: it has nothing to wait for, and no body to read."""
 
 T = TypeVar("T")
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_NO_STORE = (b"cache-control", b"no-store")
+_BODILESS = (204, 304)
+_COUNTERS = tuple(f"responses{hundreds}xx" for hundreds in range(6))
 _log = logging.getLogger("ballast.http")
 
 
@@ -50,59 +56,58 @@ class Endpoint:
 
 
 Methods = Mapping[str, Endpoint]
-Shape = tuple[bytes | None, ...]
-"""The words of a path; None where a name stands."""
+Shape = tuple[int | bytes, ...]
+"""How many segments a path has, and those that are words."""
 
 
-class Router(BaseRoute):
-    """All routes of the service: those of the API behind keys, the open ones without."""
+class Router(Starlette):
+    """All routes of the service: those of the API behind keys, the open ones without.
+
+    Starlette keeps the lifespan and its state; no request goes through its layers.
+    """
 
     def __init__(
-        self, api: Mapping[str, Methods], open_routes: Mapping[str, Mapping[str, OpenHandler]]
+        self,
+        api: Mapping[str, Methods],
+        open_routes: Mapping[str, Mapping[str, OpenHandler]],
+        lifespan: Lifespan["Router"],
     ) -> None:
         """Take patterns like "/v1/sessions/{id}" and the methods of each."""
+        super().__init__(lifespan=lifespan)
         self._api = {_shape_of_pattern(pattern): methods for pattern, methods in api.items()}
         self._open = {pattern.encode(): methods for pattern, methods in open_routes.items()}
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Take every HTTP request."""
-        return (Match.FULL if scope["type"] == "http" else Match.NONE), {}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong is a problem document."""
-        request: Request[LifespanState] = Request(scope, receive)
-        request_id = _request_id(request)
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        headers = Headers(scope["headers"])
+        request_id = _request_id(headers)
         try:
-            response = await self._answer(request)
+            response = await self._answer(scope, receive, headers)
         except ServiceError as error:
-            response = problem_response(error, request_id)
+            response = problem_response(error, request_id.decode())
         except ClientDisconnect:
             return
         except Exception:  # noqa: BLE001 # a defect must not become a bare 500
-            _log.exception("Request %s failed by a defect of the service.", request_id)
-            response = problem_response(Internal("This is a defect, and it is logged."), request_id)
-        await _send(response, request, request_id, send)
+            told = request_id.decode()
+            _log.exception("Request %s failed by a defect of the service.", told)
+            response = problem_response(Internal("This is a defect, and it is logged."), told)
+        await _send(response, scope, request_id, send)
 
-    async def _answer(self, request: Request[LifespanState]) -> Response:
-        _check_headers(request, request.state["limits"])
-        path: bytes = request.scope["raw_path"]
-        if path.startswith(API_PREFIX):
-            return await self._answer_api(request, path)
-        methods = self._open.get(path)
-        if methods is None:
-            raise NotFound("There is nothing at this path.", code="no_such_path")
-        return await _pick(methods, request.method)(request)
-
-    async def _answer_api(self, request: Request[LifespanState], path: bytes) -> Response:
-        principal = request.state["keyring"].authenticate(request.headers)
-        if request.state["stopping"].is_set:
+    async def _answer(self, scope: Scope, receive: Receive, headers: Headers) -> Response:
+        parts: LifespanState = scope["state"]
+        _check_headers(scope["headers"], parts["limits"])
+        path: bytes = scope["raw_path"]
+        if not path.startswith(API_PREFIX):
+            return _pick(self._open.get(path), scope["method"])(parts, headers)
+        principal = parts["keyring"].authenticate(headers)
+        if parts["stopping"].is_set:
             raise Unavailable("This process is stopping: send it again.", code="stopping")
         segments = path[len(API_PREFIX) :].split(b"/")
-        methods = self._api.get(_shape(segments))
-        if methods is None:
-            raise NotFound("There is nothing at this path.", code="no_such_path")
-        endpoint = _pick(methods, request.method)
-        call = Call(request, principal, tuple(segments[1::2]))
+        endpoint = _pick(self._api.get(_shape(segments)), scope["method"])
+        call = Call(scope, receive, headers, parts, principal, segments[1::2])
         call.require(endpoint.scope)
         try:
             return await endpoint.handler(call)
@@ -110,7 +115,9 @@ class Router(BaseRoute):
             call.release()
 
 
-def _pick(methods: Mapping[str, T], method: str) -> T:
+def _pick(methods: Mapping[str, T] | None, method: str) -> T:
+    if methods is None:
+        raise NotFound("There is nothing at this path.", code="no_such_path")
     found = methods.get(method)
     if found is None:
         allow = tuple(sorted(methods))
@@ -119,39 +126,44 @@ def _pick(methods: Mapping[str, T], method: str) -> T:
 
 
 def _shape(segments: list[bytes]) -> Shape:
-    return tuple(None if i % 2 else segment for i, segment in enumerate(segments))
+    return (len(segments), *segments[::2])
 
 
 def _shape_of_pattern(pattern: str) -> Shape:
     return _shape(pattern.encode().removeprefix(API_PREFIX).split(b"/"))
 
 
-def _request_id(request: Request[LifespanState]) -> str:
+def _request_id(headers: Headers) -> bytes:
     """Return the id that the caller gave, if it is fit for logs, else a new one."""
-    sent = request.headers.get("x-request-id", "")
-    return sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
+    sent = headers.get(b"x-request-id")
+    if sent is not None and _REQUEST_ID.fullmatch(sent):
+        return sent
+    return b"%016x" % getrandbits(64)  # a name for logs, no secret
 
 
-def _check_headers(request: Request[LifespanState], limits: Limits) -> None:
-    lines = request.scope["headers"]
+def _check_headers(lines: Sequence[Line], limits: Limits) -> None:
     if len(lines) > limits.max_header_lines:
         raise HeadersTooLarge("Too many header lines.", limit=limits.max_header_lines)
-    if sum(len(name) + len(value) for name, value in lines) > limits.max_header_bytes:
+    if sum(map(len, chain.from_iterable(lines))) > limits.max_header_bytes:
         raise HeadersTooLarge("The headers are too large.", limit=limits.max_header_bytes)
 
 
-async def _send(
-    response: Response, request: Request[LifespanState], request_id: str, send: Send
-) -> None:
-    response.headers["X-Request-Id"] = request_id
-    if request.scope["raw_path"].startswith(API_PREFIX):
-        response.headers["Cache-Control"] = "no-store"
-    counters = request.state["counters"]
+async def _send(response: Response, scope: Scope, request_id: bytes, send: Send) -> None:
+    parts: LifespanState = scope["state"]
+    counters, buffers = parts["counters"], parts["buffers"]
     counters["requests"] += 1
-    counters[f"responses{response.status_code // 100}xx"] += 1
-    buffers = request.state["buffers"]
-    buffers.held += len(response.body)
+    counters[_COUNTERS[response.status_code // 100]] += 1
+    status, body = response.status_code, response.body
+    lines = [*response.headers, (b"x-request-id", request_id)]
+    if scope["raw_path"].startswith(API_PREFIX):
+        lines.append(_NO_STORE)
+    if status not in _BODILESS:
+        lines.append((b"content-length", b"%d" % len(body)))
+    buffers.held += len(body)
     try:
-        await response(request.scope, request.receive, send)
+        await send({"type": "http.response.start", "status": status, "headers": lines})
+        await send({"type": "http.response.body", "body": body})
     finally:
-        buffers.held -= len(response.body)
+        buffers.held -= len(body)
+    if response.after is not None:
+        await response.after()

@@ -3,8 +3,7 @@
 from functools import cache
 
 import orjson
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import Lifespan
 
 from service.access import Scope
 from service.http import (
@@ -15,10 +14,12 @@ from service.http import (
     session_routes,
     state_routes,
 )
+from service.http.answers import JSON
+from service.http.headers import Headers
 from service.http.lifespan import LifespanState
 from service.http.openapi.document import build_document
+from service.http.response import Response
 from service.http.router import Endpoint, Handler, OpenHandler, Router
-from service.model import JSON_TYPE
 
 
 def _read(handler: Handler) -> dict[str, Endpoint]:
@@ -33,9 +34,9 @@ def _open(handler: OpenHandler) -> dict[str, OpenHandler]:
     return {"GET": handler, "HEAD": handler}
 
 
-async def openapi(_: Request[LifespanState]) -> Response:
+def openapi(_: LifespanState, __: Headers) -> Response:
     """Answer the description of all routes; no key needed."""
-    return Response(_document(), media_type=JSON_TYPE)
+    return Response(_document(), headers=(JSON,))
 
 
 API_ROUTES: dict[str, dict[str, Endpoint]] = {
@@ -77,6 +78,6 @@ def _document() -> bytes:
     return orjson.dumps(build_document(API_ROUTES, OPEN_ROUTES))
 
 
-def build_router() -> Router:
+def build_router(lifespan: Lifespan[Router]) -> Router:
     """Return the routes of the API, and those that need no key."""
-    return Router(API_ROUTES, OPEN_ROUTES)
+    return Router(API_ROUTES, OPEN_ROUTES, lifespan)

@@ -4,6 +4,7 @@ The parsers take names and ranges from here, the OpenAPI document takes its sche
 are never filled: what is opaque has to keep its exact text, and seconds their exact decimals.
 """
 
+from functools import cache
 from typing import Annotated, TypeAlias, TypeVar
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
@@ -172,6 +173,7 @@ def member_names(body: type[Struct]) -> tuple[str, ...]:
     return body.__struct_encode_fields__
 
 
+@cache
 def required_members(body: type[Struct]) -> tuple[str, ...]:
     """Return the members that a body must have."""
     return tuple(each.encode_name for each in fields(body) if each.required)

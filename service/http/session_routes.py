@@ -1,7 +1,5 @@
 """Routes of a session itself: create, read, change, delete."""
 
-from starlette.responses import Response
-
 from service.errors import BadInput, Fault, TooLarge
 from service.http.answers import (
     DURABILITY,
@@ -18,6 +16,7 @@ from service.http.bodies import parse_copy, parse_settings, parse_settings_patch
 from service.http.call import Call
 from service.http.problems import session_not_found
 from service.http.queries import SESSION_PARAMETERS, parse_window
+from service.http.response import Response
 from service.model import Limits, Reading, SessionRef, StatePart, Touch, View
 from service.writes import SettingsChange
 

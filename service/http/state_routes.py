@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from msgspec.structs import replace
-from starlette.responses import Response
 
 from service.access import Scope
 from service.errors import BadInput, Fault, NotFound, PreconditionFailed, TooLarge
@@ -29,13 +28,14 @@ from service.http.queries import (
     parse_key_ttl,
     parse_page_limit,
 )
+from service.http.response import Response
 from service.http.values import check_json_value, check_media_type, check_size
 from service.json_text import check_json, check_utf8
 from service.model import ETag, Reading, StateKey, StatePart, Value, View
 from service.writes import StateWrite
 
 RAW_TYPE = "application/octet-stream"
-HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+HARMLESS = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"sandbox"))
 """A value is the sender's: a browser that is led to one must neither guess its type nor run it."""
 
 
@@ -55,9 +55,8 @@ async def read_value(call: Call) -> Response:
     headers = view_headers(view, etag)
     if check_read_conditions(conditions, etag):
         return not_modified(headers)
-    # Not media_type=: Starlette would add a charset to text.
-    headers |= {"Content-Type": stored.value.media_type, **HARMLESS}
-    return Response(stored.value.data, headers=headers)
+    media_type = (b"content-type", stored.value.media_type.encode())
+    return Response(stored.value.data, headers=(*headers, media_type, *HARMLESS))
 
 
 async def put_value(call: Call) -> Response:
@@ -68,7 +67,7 @@ async def put_value(call: Call) -> Response:
     done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
     assert done is not None  # a set creates the session
     own = ETag(gen=done.etag.gen, rev=done.tag)
-    headers = session_headers(done.session, done.now_ms, own) | DURABILITY
+    headers = (*session_headers(done.session, done.now_ms, own), *DURABILITY)
     return Response(status_code=201 if done.added else 204, headers=headers)
 
 
@@ -77,8 +76,8 @@ async def delete_value(call: Call) -> Response:
     call.query()
     write = StateWrite(deletes=(call.key,), own_key=call.key)
     done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
-    expiry = expiry_headers(done.session, done.now_ms) if done else {}
-    return Response(status_code=204, headers=expiry | DURABILITY)
+    expiry = expiry_headers(done.session, done.now_ms) if done else ()
+    return Response(status_code=204, headers=(*expiry, *DURABILITY))
 
 
 async def batch_state(call: Call) -> Response:

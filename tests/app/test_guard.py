@@ -2,13 +2,23 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 from httpx import AsyncClient
 
-from service.http.protocol import HEAD_BYTES, GuardedProtocol
+from service.http.call import BODY_IDLE_SECONDS
+from service.http.protocol import HEAD_BYTES, HEAD_SECONDS, SILENT_SECONDS, GuardedProtocol
+from tests.app.conftest import run_on_a_socket
+from tests.polling import eventually
+from tests.servers import Server
 
 REQUEST = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
+BODY = b'{"messages":[{"x":1}]}'
+APPEND = b"POST /v1/sessions/a/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 22\r\n\r\n"
+
+T = TypeVar("T")
 
 
 async def test_an_endless_head_is_refused_before_it_fills_the_memory(wire: AsyncClient) -> None:
@@ -68,3 +78,79 @@ async def test_a_connection_is_kept_between_whole_requests(
         assert answer.startswith(b"HTTP/1.1 200 ")
         await asyncio.sleep(0.06)
     writer.close()
+
+
+@pytest.fixture
+def armed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Give the deadlines, in seconds, as they are set while the test runs."""
+    seconds: list[float] = []
+    arm = GuardedProtocol._arm
+
+    def noting(guard: GuardedProtocol, after: float, act: Callable[[], None]) -> None:
+        seconds.append(after)
+        arm(guard, after, act)
+
+    monkeypatch.setattr(GuardedProtocol, "_arm", noting)
+    return seconds
+
+
+async def test_only_what_does_not_come_whole_is_waited_for(
+    wire: AsyncClient, armed: list[float]
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", wire.base_url.port)
+
+    async def armed_after(sent: bytes) -> list[float]:
+        before = len(armed)
+        writer.write(sent)
+        if b'"x":1}]}' in sent:
+            await reader.readuntil(b"HTTP/1.1 201 ")
+        else:
+            await eventually(lambda: _later(len(armed)), lambda count: count > before)
+        return armed[before:]
+
+    assert await eventually(lambda: _later(armed), bool) == [SILENT_SECONDS]
+    assert await armed_after(APPEND + BODY) == []
+    assert await armed_after(APPEND + BODY + APPEND + BODY) == []
+    await reader.readuntil(b"HTTP/1.1 201 ")
+    assert await armed_after(APPEND[:9]) == [HEAD_SECONDS]
+    assert await armed_after(APPEND[9:]) == [BODY_IDLE_SECONDS]
+    assert await armed_after(BODY[:9]) == [BODY_IDLE_SECONDS]
+    assert await armed_after(BODY[9:] + APPEND + BODY + APPEND[:9]) == [HEAD_SECONDS]
+    writer.close()
+
+
+async def test_each_head_has_a_deadline_of_its_own(wire: AsyncClient, armed: list[float]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", wire.base_url.port)
+    writer.write(APPEND[:9])
+    for _ in range(3):  # each read ends in a head, never the same
+        writer.write(APPEND[9:] + BODY + APPEND[:9])
+        await reader.readuntil(b"HTTP/1.1 201 ")
+
+    assert armed.count(HEAD_SECONDS) >= 3
+    writer.close()
+
+
+async def test_a_body_that_is_not_read_has_not_stalled(
+    own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GuardedProtocol, "body_seconds", 0.6)
+    body = b'{"messages":[{"x":"%s"}]}' % (b"y" * 4_000_000)
+    head = APPEND.replace(b"22", b"%d" % len(body))
+    async with run_on_a_socket(REDIS_URL=own_server.url) as wire:
+        reader, writer = await asyncio.open_connection("127.0.0.1", wire.base_url.port)
+        own_server.pause()
+        try:
+            # The second is not read to its end while the first waits for Redis, some 1.5 s.
+            writer.write(APPEND + BODY + head + body)
+            for _ in range(2):
+                async with asyncio.timeout(5):
+                    status = await reader.readuntil(b"\r\n")
+                    await reader.readuntil(b"}")
+                assert status.startswith((b"HTTP/1.1 503 ", b"HTTP/1.1 413 ")), status
+        finally:
+            own_server.resume()
+        writer.close()
+
+
+async def _later(value: T) -> T:
+    return value

@@ -109,6 +109,14 @@ async def test_another_content_type_is_told_which_header_to_send(
     assert_problem(await api.get(SESSION), 404)
 
 
+async def test_a_body_has_one_content_type(api: AsyncClient) -> None:
+    twice = [("Content-Type", "application/json")] * 2
+    for method, path, body in (*JSON_ROUTES, ("PUT", f"{SESSION}/state/k", b"1")):
+        response = await api.request(method, path, content=body, headers=twice)
+        assert_problem(response, 400, at="/headers/content-type")
+    assert_problem(await api.get(SESSION), 404)
+
+
 async def test_a_compressed_body_is_refused(api: AsyncClient) -> None:
     headers = {"Content-Encoding": "gzip"}
     for method, path, body in (*JSON_ROUTES, ("PUT", f"{SESSION}/state/k", b"")):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from httpx import AsyncClient
 
-from service.http import call
+from service.http.protocol import GuardedProtocol
 from tests.problems import assert_problem
 
 Talk = Callable[[bytes], Awaitable[bytes]]
@@ -100,7 +100,7 @@ async def test_an_answer_comes_though_the_body_was_not_wanted(wire: AsyncClient)
 
 
 async def test_a_body_that_stops_coming_is_408(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call, "BODY_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(GuardedProtocol, "body_seconds", 0.05)
     line = b"POST /v1/sessions/a/messages HTTP/1.1"
     answer = await talk(request(line, b"Content-Length: 99", body=b"{"))
 

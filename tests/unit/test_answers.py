@@ -46,32 +46,32 @@ SESSION = Session(
 
 @pytest.mark.parametrize(
     ("now_ms", "seconds"),
-    [(0, "3"), (1_499, "2"), (1_500, "1"), (2_499, "1"), (2_500, "0"), (9_999, "0")],
+    [(0, b"3"), (1_499, b"2"), (1_500, b"1"), (2_499, b"1"), (2_500, b"0"), (9_999, b"0")],
 )
-def test_the_time_that_is_left_is_rounded_up(now_ms: int, seconds: str) -> None:
-    headers = session_headers(SESSION, now_ms)
-
-    assert headers["Session-TTL"] == seconds
-    assert headers["Session-Expires"] == "1970-01-01T00:00:02.500Z"
-    assert headers["ETag"] == '"g-7"'
+def test_the_time_that_is_left_is_rounded_up(now_ms: int, seconds: bytes) -> None:
+    assert dict(session_headers(SESSION, now_ms)) == {
+        b"etag": b'"g-7"',
+        b"session-expires": b"1970-01-01T00:00:02.500Z",
+        b"session-ttl": seconds,
+    }
 
 
 def test_never_has_no_headers() -> None:
-    assert session_headers(replace(SESSION, ttl_ms=None), 0) == {"ETag": '"g-7"'}
+    assert session_headers(replace(SESSION, ttl_ms=None), 0) == [(b"etag", b'"g-7"')]
     assert session_document(replace(SESSION, ttl_ms=None))["expires_at"] is None
 
 
 def test_whole_seconds_are_whole_numbers() -> None:
     document = json_response(session_document(replace(SESSION, max_age_ms=2_000))).body
 
-    assert b'"ttl":1.5,' in bytes(document)
-    assert b'"max_age":2,' in bytes(document)
+    assert b'"ttl":1.5,' in document
+    assert b'"max_age":2,' in document
 
 
 def test_stored_bytes_are_spliced_in() -> None:
     messages = (Message(3, 4, b'{"a":1.0,"a":1e999}'),)
     body = json_response(page_document(page_of(messages, messages), 1)).body
-    assert b'"message":{"a":1.0,"a":1e999}}' in bytes(body)
+    assert b'"message":{"a":1.0,"a":1e999}}' in body
 
     values = {
         StateKey("j"): StoredValue(Value(b" [1.0] "), 1),
@@ -124,7 +124,8 @@ def test_every_error_has_a_status_a_title_and_a_code_of_its_own() -> None:
 def test_an_error_says_when_to_come_back() -> None:
     response = problem_response(Unavailable("No.", retry_after_seconds=5), "id")
 
-    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert response.status_code == 503
+    assert (b"retry-after", b"5") in response.headers
 
 
 def test_what_cannot_be_processed_points_at_the_place() -> None:
