@@ -1,0 +1,27 @@
+"""What the figures should come to. `gross` is where even a small run on a busy machine fails."""
+
+from scripts.benchmark.figures import at_least, at_most
+
+APPEND_FASTAPI = at_least(5, gross=0.5)
+APPEND_STARLETTE = at_least(0.65, gross=0.04)
+APPEND_CPU = at_most(0.2, gross=3)
+HOT_FASTAPI = at_least(10, gross=0.35)
+HOT_WEBDIS = at_least(1.6)
+HOT_STARLETTE = at_least(0.6, gross=0.04)
+COLD_WEBDIS = at_least(1.3)
+HOT_DELAYED = at_most(1.1)
+BATCH_P50 = at_most(1.6)
+APPEND_FIFTY_US = at_most(8)
+ROUND_TRIPS = at_most(1.05, gross=1.5)
+CONNECTIONS = at_most(4, gross=4)
+SLOWEST_SECONDS = at_most(2, gross=5)
+PRE_KEYS_MS = at_most(60, gross=600)
+BYTES_100 = at_most(0.45, gross=1.4)
+BYTES_RANDOM = at_most(0.45, gross=1.4)
+BYTES_10000 = at_most(0.38, gross=1.4)
+BYTES_5 = at_most(1.1, gross=1.5)
+DEDUPE_BYTES = at_most(8)
+KEYED_CALL_BYTES = at_most(32)
+ONE_MESSAGE_BYTES = at_most(400, gross=800)
+HOT_TIER_DICTS = at_most(0.2, gross=1)
+P99_P50 = at_most(3)
