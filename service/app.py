@@ -28,7 +28,16 @@ from service.memory.usage import UsageProbe, open_probe
 from service.sealing import Sealer
 from service.sessions import Sessions
 from service.settings import Settings
-from service.store import Defaults, Directory, LeaseStore, Link, RedisStore, RedisTarget, Watch
+from service.store import (
+    Defaults,
+    Directory,
+    LeaseStore,
+    Link,
+    RedisStore,
+    RedisTarget,
+    Watch,
+    refs_of,
+)
 from service.vitals import Tier
 
 HOT_TIER_SHARE = 0.25
@@ -86,15 +95,15 @@ def _build(settings: Settings, clock: Clock) -> _Parts:
         host_bytes=read_host().total_bytes,
     )
     probe = open_probe(quota)
-    hot = HotTier(int(quota.bytes * HOT_TIER_SHARE))
-    link = Link(
-        RedisTarget(
-            url=settings.redis_url,
-            tls_verify=settings.tls_verify,
-            tls_ca=settings.redis_tls_ca,
-            max_connections=settings.redis_max_connections,
-        )
+    target = RedisTarget(
+        url=settings.redis_url,
+        tls_verify=settings.tls_verify,
+        tls_ca=settings.redis_tls_ca,
+        max_connections=settings.redis_max_connections,
     )
+    # Each needs the other: one tells what changes, the other asks whether it is being told.
+    hot = HotTier(int(quota.bytes * HOT_TIER_SHARE), is_told=lambda: link.is_tracking)
+    link = Link(target, lambda names: hot.invalidate(refs_of(names)))
     defaults = Defaults(
         ttl_ms=settings.session_ttl_ms,
         max_messages=settings.max_messages,

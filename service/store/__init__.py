@@ -2,6 +2,7 @@
 
 from service.store.arguments import Defaults
 from service.store.directory import Directory
+from service.store.keys import refs_of
 from service.store.leases import Held, LeaseStore
 from service.store.link import Link
 from service.store.redis_store import RedisStore
@@ -17,4 +18,5 @@ __all__ = [
     "RedisStore",
     "RedisTarget",
     "Watch",
+    "refs_of",
 ]

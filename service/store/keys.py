@@ -8,6 +8,7 @@ and one letter: no two sessions can share a key.
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from service.model import Namespace, SessionId, SessionRef
@@ -48,6 +49,13 @@ def ref_of_log(name: bytes) -> SessionRef | None:
         return None
     namespace, _, sid = name[len(PREFIX) : -len(_LOG)].decode(errors="replace").partition(":")
     return SessionRef(namespace=Namespace(namespace), id=SessionId(sid))
+
+
+def refs_of(names: Sequence[bytes] | None) -> list[SessionRef] | None:
+    """Return the sessions whose logs are among these keys; all writes change the log."""
+    if names is None:
+        return None
+    return [ref for ref in map(ref_of_log, names) if ref is not None]
 
 
 def log_pattern(namespace: Namespace, prefix: str) -> bytes:

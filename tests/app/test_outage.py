@@ -10,6 +10,7 @@ from httpx import AsyncClient, Response
 from redis import Redis
 
 from service.settings import load_settings
+from service.store import tracking
 from tests.app import calls as calls_of
 from tests.conftest import FLAVOURS, run_app
 from tests.polling import eventually
@@ -47,6 +48,12 @@ async def every_call(api: AsyncClient) -> list[Response]:
     return [batch, await api.get("/v1/sessions"), *[await call.send(api, keyed) for call in calls]]
 
 
+async def kill(server: Server, api: AsyncClient) -> None:
+    """End the server, and let the service see the end of its connections."""
+    server.kill()
+    assert_problem(await api.put("/v1/sessions/other"), 503)
+
+
 def assert_unavailable(response: Response, outcome: str) -> None:
     assert assert_problem(response, 503)["outcome"] == outcome
     assert int(response.headers["Retry-After"]) >= 1
@@ -55,9 +62,8 @@ def assert_unavailable(response: Response, outcome: str) -> None:
 async def test_without_redis_every_call_is_503_and_not_applied(
     api: AsyncClient, own_server: Server
 ) -> None:
-    own_server.kill()
+    await kill(own_server, api)
 
-    await api.get(SESSION)  # now the end of every connection is seen
     answers = await asyncio.gather(api.get(SESSION), api.put("/v1/sessions/b"), api.delete(SESSION))
     for response in answers:
         assert_unavailable(response, "not_applied")
@@ -107,7 +113,8 @@ async def test_a_frozen_server_is_503_within_2_seconds(
     try:
         began = monotonic()
         written, read = await asyncio.gather(
-            api.post(f"{SESSION}/messages", json=MESSAGES), api.get(SESSION)
+            api.post(f"{SESSION}/messages", json=MESSAGES),
+            api.get(SESSION, headers={"Cache-Control": "no-cache"}),
         )
         assert monotonic() - began < 2
         assert_unavailable(written, "unknown")
@@ -122,6 +129,22 @@ async def test_a_frozen_server_is_503_within_2_seconds(
         return await api.post(f"{SESSION}/messages", json=MESSAGES)
 
     await eventually(write, lambda r: r.status_code == 201, within_seconds=3)
+
+
+async def test_what_is_verified_is_answered_until_redis_has_been_silent_for_too_long(
+    api: AsyncClient, own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = await api.get(f"{SESSION}/messages")
+    monkeypatch.setattr(tracking, "TRUST_SECONDS", 60)
+    own_server.pause()
+    try:
+        trusted = await api.get(f"{SESSION}/messages")
+        assert (trusted.status_code, trusted.content) == (200, fresh.content)
+        assert "Age" not in trusted.headers
+        monkeypatch.setattr(tracking, "TRUST_SECONDS", 0)
+        assert_unavailable(await api.get(f"{SESSION}/messages"), "not_applied")
+    finally:
+        own_server.resume()
 
 
 async def test_merges_that_wait_for_each_other_wait_for_a_frozen_server_once(
@@ -169,7 +192,7 @@ async def test_a_stale_answer_is_given_only_to_those_who_accept_it(
     api: AsyncClient, own_server: Server
 ) -> None:
     fresh = {path: await api.get(SESSION + path) for path in READS}
-    own_server.kill()
+    await kill(own_server, api)
 
     async def answer(path: str, *headers: tuple[str, str]) -> Response:
         return await api.get(SESSION + path, headers=headers)
@@ -214,7 +237,7 @@ async def test_what_memory_knows_to_be_absent_is_told_with_its_age(
     api: AsyncClient, own_server: Server
 ) -> None:
     await api.get(f"{SESSION}?include=state,messages")
-    own_server.kill()
+    await kill(own_server, api)
 
     for path in ("state/none", "messages/99"):
         answer = await api.get(f"{SESSION}/{path}", headers={"Cache-Control": "stale-if-error=60"})
@@ -225,7 +248,7 @@ async def test_what_memory_knows_to_be_absent_is_told_with_its_age(
 async def test_what_is_not_held_is_never_answered_from_memory(
     api: AsyncClient, own_server: Server
 ) -> None:
-    own_server.kill()
+    await kill(own_server, api)
     accepting = {"Cache-Control": "stale-if-error=60"}
 
     unknown, too_old = await asyncio.gather(
