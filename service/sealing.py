@@ -107,7 +107,7 @@ class Sealer:
     async def _known(self, ref: SessionRef, tail: int) -> tuple[ETag, PackedLog] | None:
         """Return the log of a session with all of its tail, from memory or else from Redis."""
         held = self._hot.peek(ref)
-        if held is not None and held.log.tail >= tail:
+        if held is not None and held.log.tail_count >= tail:
             return held.session.etag, held.log
         view = await self._store.read(ref, _TAIL)
-        return (view.session.etag, PackedLog.behind(view.elements)) if view else None
+        return (view.session.etag, PackedLog.of(view.elements)) if view else None

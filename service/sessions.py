@@ -279,7 +279,7 @@ class Sessions:
     def _held_view(self, ref: SessionRef, held: Entry, reading: Reading, now: float) -> View | None:
         """Answer from an entry, and keep open what that has opened."""
         view = held.view(reading, now)
-        if view is not None and view.page is not None and view.page.lines is not held.log.recent:
+        if view is not None and view.page is not None and view.page.lines is not held.log.lines:
             etag, window = held.session.etag, reading.window
             assert window is not None
             self._hot.reshape(ref, etag, lambda entry: entry.opened(window))

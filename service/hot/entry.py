@@ -101,8 +101,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         if appended.duplicates:
             skipped = set(appended.duplicates)
             texts = tuple(text for i, text in enumerate(texts) if i not in skipped)
-        return replace(
-            Entry.of(appended.session, appended.now_ms, now),
+        return Entry(
+            session=appended.session,
+            verified_at=now,
+            redis_offset_ms=appended.now_ms - now * 1000,
             log=self.log.appended(appended.first_seq, appended.at_ms, texts),
             state=self.state,
             first_seq=appended.first_seq_held,
@@ -160,7 +162,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         if found is None:
             return None
         return Page(
-            lines=found.log.recent,
+            lines=found.log.lines,
             span=found.span,
             first_seq=self.first_seq,
             last_seq=self.last_seq,

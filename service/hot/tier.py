@@ -205,7 +205,7 @@ class HotTier:
 
     def _note_open(self, ref: SessionRef, entry: Entry) -> None:
         """Close the coldest of what is open beyond what it is worth."""
-        weight = entry.log.open_weight
+        weight = entry.log.lines.weight
         if not weight:
             return
         self._open[ref] = weight

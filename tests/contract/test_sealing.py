@@ -8,7 +8,7 @@ from redis import Redis
 from service.chunks import Sealing, columns_of, is_chunk, resealed
 from service.codec import digest
 from service.errors import StoreFull
-from service.hot import PackedLog, packed_log
+from service.hot import PackedLog, packing
 from service.model import Message, Reading, Window
 from service.store import RedisStore
 from service.store.keys import session_keys
@@ -29,12 +29,12 @@ TAIL = Reading(window=Window(limit=1_000))
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_log, "CHUNK_MESSAGES", 8)
-    monkeypatch.setattr(packed_log, "LEAST_GAIN", -1_000)
+    monkeypatch.setattr(packing, "CHUNK_MESSAGES", 8)
+    monkeypatch.setattr(packing, "LEAST_GAIN", -1_000)
 
 
 async def sealing_of(chat: Chat) -> Sealing | None:
-    return PackedLog.behind((await chat.view(TAIL)).elements).sealing()
+    return PackedLog.of((await chat.view(TAIL)).elements).sealing()
 
 
 async def offer(chat: Chat, sealing: Sealing) -> bool:

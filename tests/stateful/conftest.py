@@ -8,7 +8,7 @@ import pytest
 
 from service import sealing
 from service.chunks import Sealing
-from service.hot import packed_log
+from service.hot import packing
 from service.model import SessionRef
 from service.store import RedisStore, scripts
 from tests.servers import Server
@@ -37,8 +37,8 @@ def sealings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[bool]]:
     monkeypatch.setattr(sealing, "SHORT_TAIL", 2)
     monkeypatch.setattr(sealing, "IDLE_SECONDS", 0.01)
     monkeypatch.setattr(sealing, "PAUSE_SECONDS", 0.005)
-    monkeypatch.setattr(packed_log, "CHUNK_MESSAGES", 5)
-    monkeypatch.setattr(packed_log, "LEAST_GAIN", -1_000)
+    monkeypatch.setattr(packing, "CHUNK_MESSAGES", 5)
+    monkeypatch.setattr(packing, "LEAST_GAIN", -1_000)
     text = scripts._text
     often = (b"SWEEP_EVERY = 64", b"SWEEP_EVERY = 3")
     monkeypatch.setattr(scripts, "_text", lambda name: text(name).replace(*often))

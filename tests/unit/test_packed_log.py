@@ -5,11 +5,10 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from service.chunks import is_chunk, pack_message
-from service.hot import packed_log
-from service.hot.packed_log import MOST_BYTES, MOST_OPEN_MESSAGES, PackedLog
+from service.hot import packed_log, packing
+from service.hot.packed_log import LEAST_LINES, MOST_BYTES, PackedLog
 from service.lines import Lines, Message, Span, Window
 from tests.store_calls import page_by_hand
 
@@ -33,9 +32,10 @@ WINDOWS = st.builds(
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_log, "CHUNK_MESSAGES", 5)
-    monkeypatch.setattr(packed_log, "MOST_OPEN_MESSAGES", 6)
-    monkeypatch.setattr(packed_log, "LEAST_GAIN", -1_000)
+    monkeypatch.setattr(packing, "CHUNK_MESSAGES", 5)
+    monkeypatch.setattr(packing, "LEAST_GAIN", -1_000)
+    monkeypatch.setattr(packed_log, "MOST_LINES", 9)
+    monkeypatch.setattr(packed_log, "LEAST_LINES", 6)
 
 
 def text(seq: int) -> bytes:
@@ -56,7 +56,7 @@ def sealed(log: PackedLog) -> PackedLog:
 
 def found(log: PackedLog, window: Window, first_seq: int, count: int) -> list[Message] | None:
     found = log.find(window, first_seq, count)
-    return None if found is None else list(found.log.recent.messages(*found.span))
+    return None if found is None else list(found.log.lines.messages(*found.span))
 
 
 @given(steps=STEPS, window=WINDOWS, trimmed=st.integers(0, 20))
@@ -76,7 +76,7 @@ def test_it_tells_what_a_list_would(
             opened = log.find(Window(limit=number), 1, len(messages))
             log = opened.log.bounded() if opened else log
         assert log.count == len(messages)
-        assert len(log.recent) <= max(6, log.tail)
+        assert len(log.lines) <= 9
 
     held = messages[min(trimmed, max(0, len(messages) - 1)) :]
     first_seq = held[0].seq if held else 1
@@ -92,11 +92,10 @@ def test_sealing_all_leaves_no_single_message(steps: list[int]) -> None:
         while (sealing := log.sealing()) is not None:
             log = log.sealed_by(sealing)
 
-    assert log.tail == 0
+    assert (log.tail, log.tail_count) == (b"", 0)
     assert all(map(is_chunk, log.sealed))
     assert len(log.sealed) <= 2 * (len(messages) // 5 + 1)
-    assert log.closed().recent == Lines()
-    assert log.closed().open_weight == 0
+    assert log.closed().lines == Lines()
 
 
 def test_a_sealing_names_what_it_takes_the_place_of() -> None:
@@ -125,8 +124,8 @@ def test_a_hole_ends_a_chunk() -> None:
 def test_what_is_too_large_to_be_packed_stays_between_the_chunks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(packed_log, "CHUNK_BYTES", 40)
-    monkeypatch.setattr(packed_log, "MOST_PACKED_BYTES", 50)
+    monkeypatch.setattr(packing, "CHUNK_BYTES", 40)
+    monkeypatch.setattr(packing, "MOST_PACKED_BYTES", 50)
     large = b'"%b"' % (b"x" * 50)
     log = PackedLog().appended(1, 0, [large, b"{}", b"{}", large, b"{}"])
     while (sealing := log.sealing()) is not None:
@@ -139,13 +138,13 @@ def test_what_is_too_large_to_be_packed_stays_between_the_chunks(
 
 
 def test_a_chunk_is_not_made_if_it_is_no_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_log, "LEAST_GAIN", 1)
+    monkeypatch.setattr(packing, "LEAST_GAIN", 1)
     assert PackedLog().appended(1, 0, [b"{}"] * 2).sealing() is None
     assert PackedLog().appended(1, 0, [b'{"a":"aaaaaaaaaaaaaaaaaaaaa"}'] * 5).sealing() is not None
 
 
 def test_large_texts_fill_a_chunk_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_log, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(packing, "CHUNK_BYTES", 100)
     sealing = PackedLog().appended(1, 0, [b"x" * 40] * 5).sealing()
 
     assert sealing is not None
@@ -181,23 +180,22 @@ def test_what_redis_holds_becomes_a_log() -> None:
     sealing = PackedLog().appended(1, 0, [text(1), text(2)]).sealing()
     assert sealing is not None
     elements = (sealing.chunk, pack_message(3, 0, text(3)))
-    log = PackedLog.behind(elements)
+    log = PackedLog.of(elements)
 
-    assert (log.count, log.tail) == (3, 1)
+    assert (log.count, log.tail_count) == (3, 1)
     assert found(log, Window(limit=3), 1, 3) == [Message(n, 0, text(n)) for n in (1, 2, 3)]
-    assert PackedLog.behind(elements[1:]).sealed == ()
-    assert PackedLog.of(elements, log.recent) == log
+    assert PackedLog.of(elements[1:]).sealed == ()
+    assert PackedLog.of(()) == PackedLog()
 
 
-def test_what_is_read_stays_open_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_log, "MOST_OPEN_MESSAGES", MOST_OPEN_MESSAGES)
+def test_what_is_read_stays_rendered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_log, "LEAST_LINES", LEAST_LINES)
     log, messages = PackedLog(), list[Message]()
     for _ in range(100):
         log = sealed(grown(log, messages, 3))
     opened = log.closed().find(Window(limit=200), 1, 300)
 
     assert opened is not None
-    assert opened.span == Span(len(opened.log.recent) - 200, len(opened.log.recent))
-    assert len(opened.log.bounded().recent) == MOST_OPEN_MESSAGES
-    assert opened.log.bounded().open_weight > 0
-    assert replace(opened.log.bounded(), recent=Lines()).weight < log.weight
+    assert opened.span == Span(len(opened.log.lines) - 200, len(opened.log.lines))
+    assert len(opened.log.bounded().lines) == LEAST_LINES
+    assert opened.log.bounded().closed() == log.closed()

@@ -1,0 +1,90 @@
+"""Which messages become the next chunk of a log, and what it takes the place of."""
+
+from collections.abc import Iterator, Sequence
+
+from service.chunks import (
+    CHUNK_BYTES,
+    CHUNK_MESSAGES,
+    MOST_PACKED_BYTES,
+    PACKED_BYTES,
+    Sealing,
+    columns_of,
+    identity,
+    is_chunk,
+    read_head,
+    read_span,
+    seal,
+    text_bytes,
+)
+
+LEAST_ROOM = 200
+"""Bytes: a chunk that is nearly full is not made anew for a message or two."""
+
+LEAST_GAIN = 1
+"""Bytes by which a chunk has to be shorter than what it takes the place of."""
+
+
+def pack_next(before: bytes | None, tail: Sequence[bytes]) -> Sealing | None:
+    """Return a chunk of the oldest messages of a tail, None if nothing would get shorter.
+
+    If the element `before` them is a small chunk, it is made anew with what followed it.
+    """
+    for start, end in _runs(tail):
+        elements = list(tail[start:end])
+        if start == 0 and before is not None and _has_room(before, elements[0]):
+            elements.insert(0, before)
+        chunk, count = _fill(elements)
+        if count == 1 and len(elements) > 1 and is_chunk(elements[0]):
+            elements = elements[1:]  # it has no room for even one more
+            chunk, count = _fill(elements)
+        if len(chunk) + LEAST_GAIN <= sum(map(len, elements[:count])):
+            first, last = elements[0], elements[count - 1]
+            last_seq, from_tail = read_span(last).end - 1, count - is_chunk(first)
+            return Sealing(identity(first), count, last_seq, chunk, from_tail)
+    return None
+
+
+def _runs(tail: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield where messages begin and end that follow on each other and may share a chunk."""
+    start = 0
+    while start < len(tail):
+        end, size = start + 1, text_bytes(tail[start])
+        while end < min(len(tail), start + CHUNK_MESSAGES):
+            size += text_bytes(tail[end])
+            follows = read_span(tail[end]).start == read_span(tail[end - 1]).end
+            if not follows or size > CHUNK_BYTES:
+                break
+            end += 1
+        if text_bytes(tail[start]) <= MOST_PACKED_BYTES:
+            yield start, end
+        start = end
+
+
+def _has_room(chunk: bytes, element: bytes) -> bool:
+    """Whether a chunk may take the message behind it too."""
+    if not is_chunk(chunk):
+        return False
+    head = read_head(chunk)
+    return (
+        head.size > 0
+        and head.last_seq + 1 == read_span(element).start
+        and head.count < CHUNK_MESSAGES
+        and head.size + text_bytes(element) <= CHUNK_BYTES
+        and len(chunk) + LEAST_ROOM <= PACKED_BYTES
+    )
+
+
+def _fill(elements: Sequence[bytes]) -> tuple[bytes, int]:
+    """Return a chunk of as many elements as it may hold, at least one, and how many these are."""
+    count = len(elements)
+    while True:
+        columns = columns_of(elements[:count])
+        chunk = seal(columns)
+        excess = max(
+            len(chunk) / PACKED_BYTES,
+            sum(map(len, columns.texts)) / CHUNK_BYTES,
+            len(columns.seqs) / CHUNK_MESSAGES,
+        )
+        if excess <= 1 or count == 1:
+            return chunk, count
+        count = max(1, min(count - 1, int(count / excess)))
