@@ -220,7 +220,8 @@ class Sessions:
     ) -> D | None:
         """Write to Redis, then to memory; None if there is no session and none was made."""
         now = self._clock.monotonic()
-        with self._hot.watch(ref) as fill:
+        fill = self._hot.begin_fill(ref)
+        try:
             done = await call
             if done is None:
                 self._hot.deleted(ref)
@@ -230,6 +231,8 @@ class Sessions:
                 # What a write that changed nothing has renewed.
                 renewal = partial(_renewed, done=done, now=now)
                 self._hot.confirmed(ref, done.session.etag, renewal)
+        finally:
+            self._hot.end_fill(ref, fill)
         return done
 
     def _follow(

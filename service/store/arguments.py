@@ -1,8 +1,10 @@
 """The arguments of the scripts, in the order in which the scripts read them."""
 
 import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from random import Random
 
 from service.chunks import Sealing, is_chunk
 from service.codec import NUMBER_BYTES, pack_number, pack_value
@@ -11,6 +13,7 @@ from service.store.link import Argument
 from service.writes import Append, Idempotency, SettingsChange, StateWrite
 
 _GEN_BYTES = 6
+_random = Random(secrets.randbits(256))  # noqa: S311 # never the same twice, but no secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,7 @@ def mutation_arguments(
 ) -> list[Argument]:
     """Return ARGV[1..12] of `mutation.lua`."""
     return [
-        secrets.token_urlsafe(_GEN_BYTES),
+        _new_gen(),
         _tags(conditions.if_match),
         _tags(conditions.if_none_match),
         defaults.ttl_ms,
@@ -123,7 +126,11 @@ def reading_arguments(
 
 def new_tag() -> int:
     """Return a number that no other write has: what it sets has it as its own ETag."""
-    return secrets.randbits(8 * NUMBER_BYTES) or 1
+    return _random.getrandbits(8 * NUMBER_BYTES) or 1
+
+
+def _new_gen() -> bytes:
+    return urlsafe_b64encode(_random.getrandbits(8 * _GEN_BYTES).to_bytes(_GEN_BYTES))
 
 
 def _base_tag(stored: StoredValue) -> bytes:
