@@ -16,9 +16,9 @@ from service.chunks import (
     is_chunk,
     message_count,
     pack_message,
-    read_head,
     read_span,
 )
+from service.codec import NUMBER_BYTES, pack_number
 from service.hot.packing import pack_next
 from service.lines import Lines, Span, Window
 
@@ -131,23 +131,20 @@ class PackedLog(msgspec.Struct, frozen=True):
 
     def sealed_by(self, sealing: Sealing) -> "PackedLog":
         """Return this log after a sealing of it was taken; what it has not got stays unknown."""
-        first_seq = read_head(sealing.chunk).first_seq
-        if self._first_seq() > first_seq:
+        # Elements begin with their first seq, and sort as it does.
+        first, last = sealing.chunk[:NUMBER_BYTES], pack_number(sealing.last_seq + 1)
+        oldest = self.sealed[0] if self.sealed else next(_elements(self.tail), None)
+        if oldest is None or oldest[:NUMBER_BYTES] > first:
             return self
-        sealed = [each for each in self.sealed if read_span(each).start < first_seq]
+        sealed = [each for each in self.sealed if each < first]
         tail = list(_elements(self.tail))
         # What could not be packed stays before the chunk.
-        sealed += [each for each in tail if read_span(each).start < first_seq]
-        tail = [each for each in tail if read_span(each).start > sealing.last_seq]
+        sealed += [each for each in tail if each < first]
+        tail = [each for each in tail if each >= last]
         elements = (*sealed, sealing.chunk)
         bytes_ = sum(map(len, elements))
         log = PackedLog(elements, _records(tail), len(tail), self.lines, self.newest_seq, bytes_)
         return log.bounded()
-
-    def _first_seq(self) -> float:
-        """Return the seq of the oldest message that is held."""
-        oldest = self.sealed[0] if self.sealed else next(_elements(self.tail), None)
-        return math.inf if oldest is None else read_span(oldest).start
 
 
 def _is_enough(lines: Lines, window: Window, span: Span, count: int) -> bool:

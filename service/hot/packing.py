@@ -1,6 +1,7 @@
 """Which messages become the next chunk of a log, and what it takes the place of."""
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from service.chunks import (
     CHUNK_BYTES,
@@ -16,6 +17,7 @@ from service.chunks import (
     seal,
     text_bytes,
 )
+from service.codec import unpack_number
 
 LEAST_ROOM = 200
 """Bytes: a chunk that is nearly full is not made anew for a message or two."""
@@ -46,16 +48,16 @@ def pack_next(before: bytes | None, tail: Sequence[bytes]) -> Sealing | None:
 
 def _runs(tail: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """Yield where messages begin and end that follow on each other and may share a chunk."""
+    seqs, sizes = list(map(unpack_number, tail)), list(map(text_bytes, tail))
     start = 0
     while start < len(tail):
-        end, size = start + 1, text_bytes(tail[start])
+        end, size = start + 1, sizes[start]
         while end < min(len(tail), start + CHUNK_MESSAGES):
-            size += text_bytes(tail[end])
-            follows = read_span(tail[end]).start == read_span(tail[end - 1]).end
-            if not follows or size > CHUNK_BYTES:
+            size += sizes[end]
+            if seqs[end] != seqs[end - 1] + 1 or size > CHUNK_BYTES:
                 break
             end += 1
-        if text_bytes(tail[start]) <= MOST_PACKED_BYTES:
+        if sizes[start] <= MOST_PACKED_BYTES:
             yield start, end
         start = end
 
@@ -76,7 +78,7 @@ def _has_room(chunk: bytes, element: bytes) -> bool:
 
 def _fill(elements: Sequence[bytes]) -> tuple[bytes, int]:
     """Return a chunk of as many elements as it may hold, at least one, and how many these are."""
-    count = len(elements)
+    count = _guess(elements)
     while True:
         columns = columns_of(elements[:count])
         chunk = seal(columns)
@@ -88,3 +90,13 @@ def _fill(elements: Sequence[bytes]) -> tuple[bytes, int]:
         if excess <= 1 or count == 1:
             return chunk, count
         count = max(1, min(count - 1, int(count / excess)))
+
+
+def _guess(elements: Sequence[bytes]) -> int:
+    """Return how many may fit behind a chunk, if they pack as what it holds did."""
+    first = elements[0]
+    if not is_chunk(first):
+        return len(elements)
+    room = (PACKED_BYTES - len(first)) * text_bytes(first) / len(first)
+    sizes = accumulate(map(text_bytes, elements[1:]))
+    return 1 + max(1, sum(size <= room for size in sizes))

@@ -202,7 +202,8 @@ def _parsed(ref: SessionRef, reading: Reading, reply: Reply) -> _Part:
 
 
 def _messages(window: list[Any]) -> _Messages:
-    first_seq, last_seq, is_cut, only, *elements = window
+    first_seq, last_seq, is_cut, only, slices = window
+    elements = slices[0] if len(slices) == 1 else [each for part in slices for each in part]
     return _Messages(first_seq, last_seq, bool(is_cut), only, elements)
 
 

@@ -9,6 +9,6 @@ local sessions = {}
 for i = 1, #KEYS, tonumber(ARGV[1]) do
   LOG, STATE, EXPIRIES = KEYS[i], KEYS[i + 1], KEYS[i + 2]
   local s = load()
-  sessions[#sessions + 1] = s and {pack(s), state_key_count(s)} or false
+  sessions[#sessions + 1] = s and {s.header, state_key_count(s)} or false
 end
 return sessions

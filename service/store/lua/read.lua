@@ -12,7 +12,7 @@
 -- ARGV[11]  state: 'none' | 'names' | 'all' | 'some'; ARGV[12] most keys of 'all'
 -- ARGV[13..] the keys of 'some'
 -- Answers   reply() .. {is the same, window, state, {key, its expiry, ...}, ring}
---           window = {oldest seq, newest seq, cut short, seq of the digest or 0, element ...}:
+--           window = {oldest seq, newest seq, cut short, seq of the digest or 0, {{element ...} ...}}:
 --             they hold all that the window lets in, and may hold more
 --           state = {value or false of each key, as many as fit ...} of 'some',
 --             {name ...} of 'names', {name, value, ...} of 'all': empty if that does not fit
@@ -41,36 +41,52 @@ local function bounds(after, before)
   return from, to
 end
 
--- Elements from..to, from the end of the window on, until LIMIT messages are sure to be among them,
--- or BUDGET is passed; and whether it was MOST_BYTES that ended it. What a chunk at that end holds
--- may be out of bounds: it is not counted. From the newest end the result is in reverse.
+-- Slices of the elements from..to, from the end of the window on, until LIMIT messages are sure to be
+-- among them, or BUDGET is passed; and whether it was MOST_BYTES that ended it. What a chunk at that
+-- end holds may be out of bounds: it is not counted. The slices are in order, whichever end it is.
 local function collect(s, from, to, is_bounded)
   local is_reverse = END == 'newest'
   local most = math.max(1, math.floor(math.min(MOST_BYTES, BUDGET) / math.max(1, s.largest)))
-  local kept, bytes, texts, messages, is_cut = {}, 0, 0, 0, false
-  local function keep(one)
+  local slices, kept, bytes, texts, messages = {}, 0, 0, 0, 0
+
+  -- Counts an element; whether it is taken, and whether more are wanted.
+  local function take(one)
     local count, size = weigh(one)
     -- A chunk is small, and the messages that are wanted of it are smaller still.
-    local fits = bytes + #one - PREFIX_BYTES <= MOST_BYTES or (#kept == 0 and is_chunk(one))
-    is_cut = not fits or #kept == MOST_ELEMENTS
-    if is_cut then return false end
-    if #kept == 0 and is_bounded and is_chunk(one) then count, size = 0, 0 end
-    kept[#kept + 1] = one
+    local fits = bytes + #one - PREFIX_BYTES <= MOST_BYTES or (kept == 0 and is_chunk(one))
+    if not fits or kept == MOST_ELEMENTS then return false, false end
+    if kept == 0 and is_bounded and is_chunk(one) then count, size = 0, 0 end
+    kept = kept + 1
     bytes, texts, messages = bytes + #one - PREFIX_BYTES, texts + size, messages + count
-    return messages < LIMIT and (not is_reverse or texts <= BUDGET)
+    return true, messages < LIMIT and (not is_reverse or texts <= BUDGET)
   end
+
+  -- The part of a slice that is taken, and whether the next slice is wanted.
+  local function part(slice)
+    for i = 1, #slice do
+      local index = is_reverse and #slice + 1 - i or i
+      local is_taken, is_next = take(slice[index])
+      if not is_next then
+        local last = is_taken and i or i - 1
+        local rest = is_reverse and {unpack(slice, #slice + 1 - last)} or {unpack(slice, 1, last)}
+        return rest, false, not is_taken
+      end
+    end
+    return slice, true, false
+  end
+
   local step = s.chunks == 0 and LIMIT or math.min(s.tail + 1, LIMIT)
   while from <= to and LIMIT > 0 do
-    step = math.min(step, most, to - from + 1)
+    step = math.min(step, most, SLICE, to - from + 1)
     local first = is_reverse and to - step + 1 or from
     local slice = redis.call('LRANGE', LOG, HEAD + first, HEAD + first + step - 1)
-    for i = 1, step do
-      if not keep(slice[is_reverse and step + 1 - i or i]) then return kept, is_cut end
-    end
+    local taken, is_next, is_cut = part(slice)
+    table.insert(slices, is_reverse and 1 or #slices + 1, taken)
+    if not is_next then return slices, is_cut end
     if is_reverse then to = to - step else from = from + step end
     step = math.max(1, math.ceil((LIMIT - messages) / PACKED_ABOUT))
   end
-  return kept, is_cut
+  return slices, false
 end
 
 local function read_window(s)
@@ -80,15 +96,11 @@ local function read_window(s)
     after, before = only - 1, only + 1
   end
   local oldest, newest = extent(s)
-  local window = {oldest, newest, 0, only}
-  if s.count == 0 or (DIGEST ~= '' and only == 0) then return window end
+  if s.count == 0 or (DIGEST ~= '' and only == 0) then return {oldest, newest, 0, only, {}} end
   if END == 'oldest' then after = math.max(after or 0, s.first - 1) end
   local from, to = bounds(after, before)
-  local is_bounded = END == 'newest' and before or END == 'oldest'
-  local kept, is_cut = collect(s, from, to, is_bounded)
-  window[3] = is_cut and 1 or 0
-  for i = 1, #kept do window[4 + i] = END == 'newest' and kept[#kept + 1 - i] or kept[i] end
-  return window
+  local slices, is_cut = collect(s, from, to, END == 'oldest' or before ~= nil)
+  return {oldest, newest, is_cut and 1 or 0, only, slices}
 end
 
 -- The last index of keys, from `first`, whose values fit together; at least one does.

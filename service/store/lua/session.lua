@@ -41,13 +41,14 @@ end
 --
 -- Of the messages it tells `count`, and the seqs of the oldest (`first`) and the `newest`; of the
 -- elements how many are chunks, and how many messages came behind the last of these (`tail`).
+-- `header` is the packed text of all that, as of the last commit().
 local function load()
   local header = redis.call('LINDEX', LOG, 0)
   if not header then return nil end
   local h = cmsgpack.unpack(header)
   -- A dyno of an older release may still run: it must not write what it cannot read.
   assert(h[1] == VERSION, 'a session of another release')
-  return {gen = h[2], rev = h[3], created_at = h[4], updated_at = h[4] + h[5],
+  return {header = header, gen = h[2], rev = h[3], created_at = h[4], updated_at = h[4] + h[5],
     renewed_at = h[4] + h[6], ttl = h[7], touch = h[8], max_age = h[9], max_messages = h[10],
     last_seq = h[11], first = h[12], newest = h[11] - h[13], count = h[14], tail = h[15],
     chunks = h[16], largest = h[17], dedupe = h[18], expiring = h[19]}
@@ -132,12 +133,13 @@ local function commit(s)
   set_expiry(s)
   purge(s)
   if s.calls then redis.call('LSET', LOG, CALLS_AT, s.calls) end
-  redis.call('LSET', LOG, 0, pack(s))
+  s.header = pack(s)
+  redis.call('LSET', LOG, 0, s.header)
 end
 
 -- What every answer tells of the session: time, header, state keys, has it changed, and the
 -- revision of the call that this one repeats (0 = it is the first).
 local function reply(s, replayed_rev, ...)
   local changed = s.has_changed and 1 or 0
-  return {'ok', NOW, pack(s), state_key_count(s), changed, replayed_rev, ...}
+  return {'ok', NOW, s.header, state_key_count(s), changed, replayed_rev, ...}
 end
