@@ -35,6 +35,8 @@ MOST_PACKED_BYTES = 262_144
 MARK_ZSTD = 1
 _FIRST_OF_JSON = 32
 _MARK = 2 * NUMBER_BYTES
+_NUMBER_BITS = 8 * NUMBER_BYTES
+_ANY_NUMBER = (1 << _NUMBER_BITS) - 1
 _HEAD = Struct(">6s6sB6sIH")
 _LEVEL = 3
 
@@ -161,6 +163,7 @@ def columns_of(elements: Iterable[bytes]) -> Columns:
     seqs: list[int] = []
     ats: list[int] = []
     texts: list[bytes] = []
+    from_bytes = int.from_bytes
     for element in elements:
         if is_chunk(element):
             part = unseal(element)
@@ -168,8 +171,9 @@ def columns_of(elements: Iterable[bytes]) -> Columns:
             ats += part.ats
             texts += part.texts
         else:
-            seqs.append(unpack_number(element))
-            ats.append(unpack_number(element[NUMBER_BYTES:_MARK]))
+            prefix = from_bytes(element[:_MARK])
+            seqs.append(prefix >> _NUMBER_BITS)
+            ats.append(prefix & _ANY_NUMBER)
             texts.append(element[_MARK:])
     return Columns(seqs, ats, texts)
 

@@ -2,7 +2,6 @@
 
 import time
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Protocol
 
 
@@ -32,9 +31,25 @@ class SystemClock:
 
 def rfc3339(ms: int) -> str:
     """Return milliseconds since 1970 as RFC 3339."""
-    return f"{_second(ms // 1000)}.{ms % 1000:03d}Z"
+    return rfc3339_bytes(ms).decode()
 
 
-@lru_cache(maxsize=4096)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+def rfc3339_bytes(ms: int) -> bytes:
+    """Return milliseconds since 1970 as RFC 3339, in ASCII."""
+    return _seconds[ms // 1000] + _MILLISECONDS[ms % 1000]
+
+
+class _Seconds(dict[int, bytes]):
+    """The text of each second that was asked for, as long as they are few: making it is slow."""
+
+    def __missing__(self, second: int) -> bytes:
+        if len(self) >= _MOST_SECONDS:
+            self.clear()
+        text = datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
+        self[second] = text
+        return text
+
+
+_MOST_SECONDS = 4_096
+_MILLISECONDS = [b".%03dZ" % ms for ms in range(1_000)]
+_seconds = _Seconds()

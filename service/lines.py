@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from service.clock import rfc3339
+from service.clock import rfc3339_bytes
 
 _LINE = b'{"seq":%d,"at":"%b","message":%b}'
 _BEHIND = b"}"
@@ -23,7 +23,7 @@ _WEIGHT_OF_ONE = 20
 _WEIGHT_OF_ANY = 450
 """The objects around them, by the RSS of many."""
 
-_BEFORE = len(_LINE % (0, rfc3339(0).encode(), b"")) - len(_BEHIND) - 1
+_BEFORE = len(_LINE % (0, rfc3339_bytes(0), b"")) - len(_BEHIND) - 1
 """Bytes of a line before its message, without the digits of its seq."""
 
 
@@ -81,6 +81,8 @@ class Columns(NamedTuple):
     def fitting(self, most_bytes: int, *, newest: bool) -> Span:
         """Return as many messages from one end as have at most so many bytes together."""
         count = len(self.texts)
+        if sum(map(len, self.texts)) <= most_bytes:
+            return Span(0, count)
         texts = reversed(self.texts) if newest else self.texts
         fits = sum(size <= most_bytes for size in accumulate(map(len, texts)))
         return Span(count - fits, count) if newest else Span(0, fits)
@@ -108,7 +110,7 @@ class Lines(msgspec.Struct, frozen=True):
         """Render messages."""
         seqs, ats, texts = columns
         lines = [
-            _LINE % (seq, rfc3339(at).encode(), text)
+            _LINE % (seq, rfc3339_bytes(at), text)
             for seq, at, text in zip(seqs, ats, texts, strict=True)
         ]
         starts = list(accumulate((len(line) + 1 for line in lines), initial=0))[:-1]
