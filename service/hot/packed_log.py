@@ -42,8 +42,8 @@ class PackedLog(msgspec.Struct, frozen=True):
     """A run of consecutive messages that ends with the newest one. Immutable.
 
     `sealed` are elements as Redis has them, up to the last chunk; `tail` are those behind it, each
-    after its length, and `count` how many these are. `lines` are consecutive messages of all that,
-    rendered; those that came last may be missing there.
+    after its length, and `tail_count` how many these are. `lines` are consecutive messages of all
+    that, rendered; if there are any, only newer ones of the tail may be missing.
     """
 
     sealed: tuple[bytes, ...] = ()
@@ -143,7 +143,9 @@ class PackedLog(msgspec.Struct, frozen=True):
         tail = [each for each in tail if each >= last]
         elements = (*sealed, sealing.chunk)
         bytes_ = sum(map(len, elements))
-        log = PackedLog(elements, _records(tail), len(tail), self.lines, self.newest_seq, bytes_)
+        # Lines may lag behind the tail alone.
+        lines = _rendered(self).lines if self.lines else self.lines
+        log = PackedLog(elements, _records(tail), len(tail), lines, self.newest_seq, bytes_)
         return log.bounded()
 
 

@@ -169,7 +169,8 @@ class Reader:
         self, ref: SessionRef, reading: Reading, known: str, budget: int | None = None
     ) -> _Part | None:
         args = reading_arguments(reading, known, budget or self._part_bytes, self._limits)
-        reply = await self._link.run(script("read"), session_keys(ref), args)
+        is_large = reading.is_snapshot or budget is not None
+        reply = await self._link.run(script("read"), session_keys(ref), args, is_large=is_large)
         if reply[0] == b"absent":
             return None
         if reply[0] in replies.REFUSALS:

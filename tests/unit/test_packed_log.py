@@ -84,6 +84,17 @@ def test_it_tells_what_a_list_would(
     assert found(log, window, first_seq, len(held)) == list(by_hand.messages)
 
 
+def test_what_was_said_since_a_reading_is_not_missed_though_it_was_sealed_meanwhile() -> None:
+    messages = list[Message]()
+    log = grown(PackedLog(), messages, 2)
+    opened = log.find(Window(limit=2), 1, 2)
+    assert opened is not None
+    log = sealed(grown(opened.log, messages, 2))
+
+    assert log.tail_count == 0
+    assert found(log, Window(limit=3), 1, 4) == messages[-3:]
+
+
 @given(steps=st.lists(st.integers(1, 7), min_size=1, max_size=12))
 def test_sealing_all_leaves_no_single_message(steps: list[int]) -> None:
     log, messages = PackedLog(), list[Message]()
