@@ -72,7 +72,7 @@ async def test_many_callers_share_few_connections(most: int) -> None:
 
     assert {status for status, _ in calls} == {200, 201}
     assert max(seconds for _, seconds in calls) < 2
-    assert max(seen) == most
+    assert 1 <= max(seen) <= most
 
 
 def poll(connection: socket.socket, count: int) -> None:

@@ -66,7 +66,7 @@ async def test_the_next_cold_read_is_a_new_call(parts: Parts) -> None:
     assert await parts.sessions.read(REF, LAST) is None
 
     assert parts.store.calls["read"] == 2
-    assert not parts.sessions._flights
+    assert not parts.sessions._reads._flights
 
 
 async def test_a_read_does_not_join_one_that_began_before_an_acknowledged_write(
@@ -114,7 +114,7 @@ async def test_a_failed_read_fails_all_who_wait_and_is_not_kept(own_server: Serv
     results = await asyncio.gather(*reads, return_exceptions=True)
 
     assert all(isinstance(result, Unavailable) for result in results)
-    assert not parts.sessions._flights
+    assert not parts.sessions._reads._flights
     assert not parts.hot._fills
 
 
@@ -123,12 +123,12 @@ async def test_a_failed_read_that_everyone_left_is_no_unseen_error(own_server: S
     parts, _ = build(own_server.url)
     read = start(parts.sessions.read(REF, LAST))
     await asyncio.sleep(0)
-    flight = next(iter(parts.sessions._flights.values()))
+    flight = next(iter(parts.sessions._reads._flights.values()))
     read.cancel()
     await asyncio.wait([flight.task])
     await asyncio.sleep(0)
 
-    assert not parts.sessions._flights
+    assert not parts.sessions._reads._flights
 
 
 async def test_a_flight_that_is_ended_with_the_loop_is_no_unseen_error(parts: Parts) -> None:
@@ -136,11 +136,11 @@ async def test_a_flight_that_is_ended_with_the_loop_is_no_unseen_error(parts: Pa
     parts.store.is_holding = True
     read = start(parts.sessions.read(REF, LAST))
     await parts.store.reach(1)
-    next(iter(parts.sessions._flights.values())).task.cancel()
+    next(iter(parts.sessions._reads._flights.values())).task.cancel()
     with suppress(asyncio.CancelledError):
         await read
 
-    assert not parts.sessions._flights
+    assert not parts.sessions._reads._flights
     assert not parts.hot._fills
 
 
