@@ -104,7 +104,8 @@ def main() -> int:
         return 2
     done = run(arguments.only, size, arguments.scale or size.scale, plan, chat)
     out = ROOT / "docs" if arguments.write_docs else arguments.out
-    print(report.write(out, surroundings(plan, chat), done.findings))
+    page = report.write(out, surroundings(plan, chat), done.findings)
+    print(report.figures_table(done.findings.figures) if arguments.smoke else page)
     faults = done.failed + (report.gross(done.findings.figures) if arguments.smoke else [])
     print("\n".join(faults), end="\n" if faults else "")
     return bool(faults)
