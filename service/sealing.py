@@ -24,7 +24,7 @@ LONG_TAIL = 32
 SHORT_TAIL = 4
 """Messages that are not worth a chunk of their own: it would hardly be shorter than they are."""
 
-IDLE_SECONDS = 15.0
+IDLE_SECONDS = 10.0
 MOST_WAITING = 100_000
 """Sessions; of more the longest waiting are left as they are until they are written again."""
 

@@ -32,7 +32,7 @@ FULL = Size(
     peers=tuple(Peer),
     cold_sessions=4_000,
     scale=1,
-    patience=Patience(settle_seconds=2.5, quiet_seconds=12.0),
+    patience=Patience(settle_seconds=2.5, quiet_seconds=13.0),
     crowd_seconds=5.0,
     has_libraries=True,
 )
