@@ -171,7 +171,7 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) 
             store=parts.watch.status,
             hot=parts.hot.status,
             buffer_bytes=buffers.held,
-            counters=counters,
+            counters={**counters, "sealingFailures": parts.sealer.failures},
             is_stopping=stopping.is_set,
             is_auth_missing=keyring.is_closed,
             is_health_check_enabled=settings.enable_health_check,

@@ -27,6 +27,11 @@ class _Flight:
     task: asyncio.Task[View | None]
     fill: Fill
 
+    @property
+    def is_over(self) -> bool:
+        """Whether a read that begins now could miss what was changed since."""
+        return self.task.done() or self.fill.is_spoiled or self.fill.is_unsure
+
 
 class ReadThrough:
     """Reads of sessions over both tiers. May raise Unavailable."""
@@ -93,12 +98,12 @@ class ReadThrough:
         return view
 
     async def _shared_fetch(self, ref: SessionRef, reading: Reading) -> View | None:
-        """Fetch, or wait for an equal fetch, unless a write came in after that one began.
+        """Fetch, or wait for an equal fetch, unless something was changed after that one began.
 
         The fetch is a task of its own: a caller that is cancelled must not fail the others.
         """
         flight = self._flights.get((ref, reading))
-        if flight is None or flight.fill.is_spoiled:
+        if flight is None or flight.is_over:
             fill = self._hot.begin_fill(ref)
             task = asyncio.create_task(self._fetch(ref, reading, fill))
             flight = self._flights[ref, reading] = _Flight(task, fill)

@@ -6,14 +6,18 @@ that, and a chunk that comes too late is refused by its script: nothing is lost 
 """
 
 import asyncio
-from collections import OrderedDict
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
-from service.chunks import resealed
+from service.chunks import is_chunk, resealed
 from service.clock import Clock
+from service.codec import pack_number
 from service.errors import ServiceError
-from service.hot import Entry, HotTier, PackedLog
+from service.hot import Entry, HotTier, pack_next
 from service.model import ETag, Reading, SessionRef, Window
 from service.store import RedisStore
 from service.writes import Appended, Removed
@@ -30,7 +34,10 @@ MOST_WAITING = 100_000
 
 AT_ONCE = 8
 PAUSE_SECONDS = 1.0
-_TAIL = Reading(window=Window(limit=1_000, max_bytes=262_144))
+MOST_READ = 1_000
+MOST_NARROWED = 1_000
+
+_log = logging.getLogger("ballast.sealing")
 
 
 class Sealer:
@@ -43,19 +50,20 @@ class Sealer:
         self._clock = clock
         self._idle: OrderedDict[SessionRef, tuple[float, int]] = OrderedDict()
         self._long: dict[SessionRef, int] = {}
-        self._narrowed: list[tuple[SessionRef, str, bytes]] = []
+        self._in_vain: OrderedDict[SessionRef, int] = OrderedDict()
+        self._narrowed: deque[tuple[SessionRef, str, bytes]] = deque(maxlen=MOST_NARROWED)
         self._has_work = asyncio.Event()
+        self.failures = 0
 
     def appended(self, ref: SessionRef, done: Appended) -> None:
         """Hear of an append."""
         self._idle.pop(ref, None)
-        if done.tail >= LONG_TAIL:
+        if done.tail >= LONG_TAIL + self._in_vain.get(ref, 0):
             self._long[ref] = done.tail
             self._has_work.set()
         elif done.tail >= SHORT_TAIL:
             self._idle[ref] = (self._clock.monotonic() + IDLE_SECONDS, done.tail)
-            if len(self._idle) > MOST_WAITING:
-                self._idle.popitem(last=False)
+            _bound(self._idle)
 
     def removed(self, ref: SessionRef, done: Removed) -> None:
         """Hear of a removal: the bytes of what was deleted have to leave Redis too."""
@@ -74,14 +82,19 @@ class Sealer:
     async def seal_due(self) -> None:
         """Seal all that is due now."""
         self._has_work.clear()
-        narrowed, self._narrowed = self._narrowed, []
         due = [*self._long.items(), *self._those_idle()]
         self._long.clear()
-        for ref, gen, chunk in narrowed:
-            with suppress(ServiceError):
-                await self._store.seal(ref, gen, resealed(chunk))
+        await self._seal_anew()
         for start in range(0, len(due), AT_ONCE):
             await asyncio.gather(*(self._seal(*each) for each in due[start : start + AT_ONCE]))
+
+    async def _seal_anew(self) -> None:
+        """Make chunks anew without what was deleted; what Redis does not take now waits."""
+        with suppress(ServiceError):
+            while self._narrowed:
+                ref, gen, chunk = self._narrowed[0]
+                await self._store.seal(ref, gen, resealed(chunk))
+                self._narrowed.popleft()
 
     def _those_idle(self) -> list[tuple[SessionRef, int]]:
         now, idle = self._clock.monotonic(), []
@@ -91,23 +104,50 @@ class Sealer:
         return idle
 
     async def _seal(self, ref: SessionRef, tail: int) -> None:
-        """Seal the tail of a session chunk by chunk, until nothing of it would get shorter."""
-        with suppress(ServiceError):  # Redis is away: the next write of the session tells again
-            known = await self._known(ref, tail)
-            if known is None:
-                return
-            etag, log = known
-            while (sealing := log.sealing()) is not None:
-                if not await self._store.seal(ref, etag.gen, sealing):
-                    self._hot.deleted(ref)  # somebody else was faster: it is not what is there
-                    return
-                self._hot.reshape(ref, etag, partial(Entry.sealed_by, sealing=sealing))
-                log = log.sealed_by(sealing)
+        """Seal the tail of a session; the next write of it tells again if that fails."""
+        try:
+            await self._seal_tail(ref, tail)
+        except ServiceError:
+            return  # Redis is away
+        except Exception:  # noqa: BLE001 # one that cannot be packed must not end the service
+            self.failures += 1
+            _log.exception("A session could not be packed; it stays as it is.")
 
-    async def _known(self, ref: SessionRef, tail: int) -> tuple[ETag, PackedLog] | None:
-        """Return the log of a session with all of its tail, from memory or else from Redis."""
+    async def _seal_tail(self, ref: SessionRef, tail: int) -> None:
+        """Seal chunk by chunk, until nothing would get shorter."""
+        known = await self._known(ref, tail)
+        if known is None:
+            return
+        etag, before, elements = known
+        self._in_vain.pop(ref, None)
+        while (sealing := pack_next(before, elements)) is not None:
+            if not await self._store.seal(ref, etag.gen, sealing):
+                self._hot.deleted(ref)  # somebody else was faster: it is not what is there
+                return
+            self._hot.reshape(ref, etag, partial(Entry.sealed_by, sealing=sealing))
+            before = sealing.chunk
+            elements = [each for each in elements if each >= pack_number(sealing.last_seq + 1)]
+        if len(elements) >= LONG_TAIL:
+            self._in_vain[ref] = len(elements)
+            _bound(self._in_vain)
+
+    async def _known(
+        self, ref: SessionRef, tail: int
+    ) -> tuple[ETag, bytes | None, list[bytes]] | None:
+        """Return the last chunk of a session and all behind it, from memory or else from Redis."""
         held = self._hot.peek(ref)
         if held is not None and held.log.tail_count >= tail:
-            return held.session.etag, held.log
-        view = await self._store.read(ref, _TAIL)
-        return (view.session.etag, PackedLog.of(view.elements)) if view else None
+            return held.session.etag, *held.log.unsealed(held.first_seq or 0)
+        view = await self._store.read(ref, Reading(window=Window(limit=min(tail, MOST_READ))))
+        return (view.session.etag, *_split(view.elements)) if view else None
+
+
+def _split(elements: Sequence[bytes]) -> tuple[bytes | None, list[bytes]]:
+    """Return the last chunk and what is behind it."""
+    last = max((i for i, each in enumerate(elements) if is_chunk(each)), default=-1)
+    return elements[last] if last >= 0 else None, list(elements[last + 1 :])
+
+
+def _bound(waiting: OrderedDict[SessionRef, Any]) -> None:
+    if len(waiting) > MOST_WAITING:
+        waiting.popitem(last=False)

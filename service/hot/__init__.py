@@ -1,7 +1,7 @@
 """The hot tier: what was read or written last, packed in process memory. Pure, without I/O."""
 
 from service.hot.entry import Entry
-from service.hot.packed_log import PackedLog
+from service.hot.packing import pack_next
 from service.hot.tier import Fill, HotTier
 
-__all__ = ["Entry", "Fill", "HotTier", "PackedLog"]
+__all__ = ["Entry", "Fill", "HotTier", "pack_next"]

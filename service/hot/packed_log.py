@@ -19,7 +19,6 @@ from service.chunks import (
     read_span,
 )
 from service.codec import NUMBER_BYTES, pack_number
-from service.hot.packing import pack_next
 from service.lines import Lines, Span, Window
 
 MOST_BYTES = 262_144
@@ -125,9 +124,11 @@ class PackedLog(msgspec.Struct, frozen=True):
             bytes_, sealed = bytes_ - len(sealed[0]), sealed[1:]
         return replace(self, sealed=sealed, sealed_bytes=bytes_, lines=lines)
 
-    def sealing(self) -> Sealing | None:
-        """Return a chunk of what is not sealed, None if nothing would get shorter."""
-        return pack_next(self.sealed[-1] if self.sealed else None, list(_elements(self.tail)))
+    def unsealed(self, first_seq: int) -> tuple[bytes | None, list[bytes]]:
+        """Return the last sealed element and what is behind it, as of messages from a seq on."""
+        first = pack_number(first_seq)
+        tail = [each for each in _elements(self.tail) if each > first]
+        return self.sealed[-1] if self.sealed else None, tail
 
     def sealed_by(self, sealing: Sealing) -> "PackedLog":
         """Return this log after a sealing of it was taken; what it has not got stays unknown."""

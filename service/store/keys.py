@@ -16,7 +16,7 @@ from service.model import Namespace, SessionId, SessionRef
 PREFIX = b"b:{"
 """Of all keys of all sessions, and of no other key of the service."""
 
-_LOG = b"}m"
+_ENDS, _END_BYTES = (b"}m", b"}s", b"}x"), 2
 _GLOB = re.compile(r"[*?\[\]\\]")
 
 
@@ -43,19 +43,19 @@ def _stem(ref: SessionRef) -> bytes:
     return f"b:{{{ref.namespace}:{ref.id}}}".encode()
 
 
-def ref_of_log(name: bytes) -> SessionRef | None:
-    """Return the session whose log has this name, None if it is no log of ours."""
-    if not (name.startswith(PREFIX) and name.endswith(_LOG)):
+def ref_of_key(name: bytes) -> SessionRef | None:
+    """Return the session that a key belongs to, None if it is no key of a session."""
+    if not (name.startswith(PREFIX) and name.endswith(_ENDS)):
         return None
-    namespace, _, sid = name[len(PREFIX) : -len(_LOG)].decode(errors="replace").partition(":")
+    namespace, _, sid = name[len(PREFIX) : -_END_BYTES].decode(errors="replace").partition(":")
     return SessionRef(namespace=Namespace(namespace), id=SessionId(sid))
 
 
 def refs_of(names: Sequence[bytes] | None) -> list[SessionRef] | None:
-    """Return the sessions whose logs are among these keys; all writes change the log."""
+    """Return the sessions to which these keys belong; None = any may be meant."""
     if names is None:
         return None
-    return [ref for ref in map(ref_of_log, names) if ref is not None]
+    return [ref for ref in map(ref_of_key, names) if ref is not None]
 
 
 def log_pattern(namespace: Namespace, prefix: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from service.chunks import columns_of, message_count, read_span, text_bytes
+from service.chunks import columns_of, is_chunk, message_count, read_span, text_bytes
 from service.codec import Header, session_of, unpack_header
 from service.errors import Unavailable
 from service.model import (
@@ -132,6 +132,8 @@ class Reader:
             rest = Reading(window=_rest(window, messages.elements))
             part = await self._same(ref, rest, view, min(self._part_bytes, self._most - size))
             assert part.messages is not None  # a window was asked for
+            if _overlap(messages, part.messages, window):
+                raise _Moved  # sealed meanwhile: the revision does not tell
             messages = _joined(messages, part.messages, window)
             if not part.messages.elements:
                 break
@@ -228,7 +230,7 @@ def _bounded(window: Window, messages: _Messages) -> Window:
     """Return the window within what is held: an element may hold more."""
     first_seq, only = messages.first_seq or 1, messages.only
     if window.digest:
-        return replace(window, after=only - 1, before=only + 1)
+        return replace(window, after=max(only, first_seq) - 1, before=only + 1)
     if window.after is not None and window.after >= first_seq:
         return window
     return replace(window, after=first_seq - 1)
@@ -242,10 +244,19 @@ def _is_state_cut(reading: Reading, view: View) -> bool:
 
 def _rest(window: Window, elements: list[bytes]) -> Window:
     """Return the window of what the elements that came do not hold."""
-    limit = max(1, window.limit - sum(map(message_count, elements)))
+    # What a chunk at the bounded end holds may be out of bounds.
+    sure = elements[: -1 if is_chunk(elements[-1]) else None] if window.newest else elements[1:]
+    limit = max(1, window.limit - sum(map(message_count, sure)))
     if window.newest:
         return replace(window, limit=limit, before=read_span(elements[0]).start)
     return replace(window, limit=limit, after=read_span(elements[-1]).end - 1)
+
+
+def _overlap(messages: _Messages, following: _Messages, window: Window) -> bool:
+    if not following.elements:
+        return False
+    pair = (following, messages) if window.newest else (messages, following)
+    return read_span(pair[0].elements[-1]).end > read_span(pair[1].elements[0]).start
 
 
 def _joined(messages: _Messages, following: _Messages, window: Window) -> _Messages:

@@ -56,7 +56,7 @@ class Tracking:
 
     def _begin(self, channel: Channel, *greeting: Call) -> None:
         # RESP2 takes the command for tracking too, and then tells nothing.
-        if {call.reply.exception() for call in greeting} != {None}:
-            self._tell(None)
-        else:
+        if {call.reply.exception() for call in greeting} == {None}:
             self._channel = channel
+        # What was read before nobody has watched.
+        self._tell(None)

@@ -1,5 +1,7 @@
 """Sealing in Redis: nothing is lost, doubled or changed by it; what is deleted leaves for good."""
 
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from itertools import product
 
 import pytest
@@ -8,13 +10,17 @@ from redis import Redis
 from service.chunks import Sealing, columns_of, is_chunk, resealed
 from service.codec import digest
 from service.errors import StoreFull
-from service.hot import PackedLog, packing
-from service.model import Message, Reading, Window
-from service.store import RedisStore
+from service.hot import pack_next, packing
+from service.model import Limits, Message, Reading, Window
+from service.sealing import _split
+from service.store import Link, RedisStore, RedisTarget
 from service.store.keys import session_keys
+from service.store.link import Argument, Reply
+from service.store.scripts import Script
 from service.writes import SettingsChange
 from tests.servers import Server, start_server
 from tests.store_calls import (
+    DEFAULTS,
     Chat,
     keyed,
     lives,
@@ -34,7 +40,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def sealing_of(chat: Chat) -> Sealing | None:
-    return PackedLog.of((await chat.view(TAIL)).elements).sealing()
+    return pack_next(*_split((await chat.view(TAIL)).elements))
 
 
 async def offer(chat: Chat, sealing: Sealing) -> bool:
@@ -292,3 +298,76 @@ async def test_a_message_is_found_in_its_chunk_by_what_identifies_it(chat: Chat)
     page = await chat.page(Window(limit=1, digest=digest('{"id":4}')))
 
     assert [(m.seq, m.data) for m in page.messages] == [(5, b'{"id":4}')]
+
+
+async def test_a_message_that_was_trimmed_is_not_found_by_what_identifies_it(chat: Chat) -> None:
+    await chat.put(SettingsChange(max_messages=10))
+    await chat.say_once(*(f'{{"id":{number}}}' for number in range(8)))
+    await seal(chat)
+    await chat.say_once(*(f'{{"id":{number}}}' for number in range(8, 15)))
+
+    for number, is_held in ((2, False), (4, False), (5, True), (14, True)):
+        page = await chat.page(Window(limit=1, digest=digest(f'{{"id":{number}}}')))
+        assert (page.count == 1) is is_held
+
+
+@pytest.mark.parametrize("newest", [True, False])
+async def test_a_sealing_between_two_parts_doubles_nothing(server: Server, *, newest: bool) -> None:
+    link = InterruptedLink(RedisTarget(url=server.url))
+    store = RedisStore(link, Limits(), DEFAULTS)
+    chat = Chat(store)
+    await chat.say(*(f'{{"n":{number}}}' for number in range(30)))
+    messages = await messages_of(chat)
+    store._reader._part_bytes = 100
+    other = Link(RedisTarget(url=server.url))
+    link.interruption = partial(seal, Chat(RedisStore(other, Limits(), DEFAULTS)))
+    window = Window(limit=1_000, newest=newest)
+
+    assert shown(await chat.page(window)) == shown(page_by_hand(messages, window))
+    assert not vars(link)["interruption"]
+    await link.aclose()
+    await other.aclose()
+
+
+class InterruptedLink(Link):
+    """The real link; after the first part of a reading something else happens, once."""
+
+    interruption: Callable[[], Awaitable[None]] | None = None
+
+    async def run(
+        self,
+        script_: Script,
+        keys: Sequence[bytes],
+        args: Sequence[Argument],
+        *,
+        is_large: bool = False,
+    ) -> Reply:
+        reply = await super().run(script_, keys, args, is_large=is_large)
+        interruption, self.interruption = self.interruption, None
+        if interruption is not None:
+            await interruption()
+        return reply
+
+
+@pytest.mark.parametrize("newest", [True, False])
+async def test_parts_that_begin_inside_a_chunk_are_whole(server: Server, *, newest: bool) -> None:
+    async with open_store(server.url) as store:
+        chat = Chat(store)
+        messages = await fill(chat)
+        store._reader._part_bytes = 60
+        for limit in (2, 7, 12):
+            window = Window(limit=limit, newest=newest, before=12, after=2)
+            assert shown(await chat.page(window)) == shown(page_by_hand(messages, window)), window
+
+
+async def test_a_chunk_of_what_was_partly_sealed_meanwhile_is_not_taken(chat: Chat) -> None:
+    await chat.say(*(f'{{"n":{number}}}' for number in range(6)))
+    sealing = await sealing_of(chat)
+    view = await chat.view(TAIL)
+    middle = pack_next(None, list(view.elements[3:4]))
+
+    assert sealing is not None
+    assert middle is not None
+    assert await offer(chat, middle)
+    assert not await offer(chat, sealing)
+    assert len(await messages_of(chat)) == 6

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.chunks import is_chunk, pack_message
+from service.chunks import Sealing, is_chunk, pack_message
 from service.hot import packed_log, packing
 from service.hot.packed_log import LEAST_LINES, MOST_BYTES, PackedLog
+from service.hot.packing import pack_next
 from service.lines import Lines, Message, Span, Window
 from tests.store_calls import page_by_hand
 
@@ -49,8 +50,12 @@ def grown(log: PackedLog, messages: list[Message], count: int) -> PackedLog:
     return log.appended(first, first, [text(seq) for seq in seqs])
 
 
+def sealing_of(log: PackedLog) -> Sealing | None:
+    return pack_next(*log.unsealed(0))
+
+
 def sealed(log: PackedLog) -> PackedLog:
-    sealing = log.sealing()
+    sealing = sealing_of(log)
     return log if sealing is None else log.sealed_by(sealing)
 
 
@@ -100,7 +105,7 @@ def test_sealing_all_leaves_no_single_message(steps: list[int]) -> None:
     log, messages = PackedLog(), list[Message]()
     for count in steps:
         log = grown(log, messages, count)
-        while (sealing := log.sealing()) is not None:
+        while (sealing := sealing_of(log)) is not None:
             log = log.sealed_by(sealing)
 
     assert (log.tail, log.tail_count) == (b"", 0)
@@ -112,13 +117,13 @@ def test_sealing_all_leaves_no_single_message(steps: list[int]) -> None:
 def test_a_sealing_names_what_it_takes_the_place_of() -> None:
     log, messages = PackedLog(), list[Message]()
     log = grown(log, messages, 3)
-    first = log.sealing()
+    first = sealing_of(log)
     assert first is not None
     assert (first.elements, first.last_seq, first.from_tail) == (3, 3, 3)
     assert first.identity == pack_message(1, 1, b"{")
 
     log = grown(log.sealed_by(first), messages, 2)
-    second = log.sealing()
+    second = sealing_of(log)
     assert second is not None
     assert (second.elements, second.last_seq, second.from_tail) == (3, 5, 2)
     assert first.chunk.startswith(second.identity)
@@ -126,7 +131,7 @@ def test_a_sealing_names_what_it_takes_the_place_of() -> None:
 
 def test_a_hole_ends_a_chunk() -> None:
     log = PackedLog().appended(1, 0, [b"{}"] * 2).appended(4, 0, [b"{}"])
-    sealing = log.sealing()
+    sealing = sealing_of(log)
 
     assert sealing is not None
     assert sealing.last_seq == 2
@@ -139,7 +144,7 @@ def test_what_is_too_large_to_be_packed_stays_between_the_chunks(
     monkeypatch.setattr(packing, "MOST_PACKED_BYTES", 50)
     large = b'"%b"' % (b"x" * 50)
     log = PackedLog().appended(1, 0, [large, b"{}", b"{}", large, b"{}"])
-    while (sealing := log.sealing()) is not None:
+    while (sealing := sealing_of(log)) is not None:
         log = log.sealed_by(sealing)
 
     assert [is_chunk(element) for element in log.sealed] == [False, True, False, True]
@@ -150,13 +155,15 @@ def test_what_is_too_large_to_be_packed_stays_between_the_chunks(
 
 def test_a_chunk_is_not_made_if_it_is_no_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "LEAST_GAIN", 1)
-    assert PackedLog().appended(1, 0, [b"{}"] * 2).sealing() is None
-    assert PackedLog().appended(1, 0, [b'{"a":"aaaaaaaaaaaaaaaaaaaaa"}'] * 5).sealing() is not None
+    assert sealing_of(PackedLog().appended(1, 0, [b"{}"] * 2)) is None
+    assert (
+        sealing_of(PackedLog().appended(1, 0, [b'{"a":"aaaaaaaaaaaaaaaaaaaaa"}'] * 5)) is not None
+    )
 
 
 def test_large_texts_fill_a_chunk_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "CHUNK_BYTES", 100)
-    sealing = PackedLog().appended(1, 0, [b"x" * 40] * 5).sealing()
+    sealing = sealing_of(PackedLog().appended(1, 0, [b"x" * 40] * 5))
 
     assert sealing is not None
     assert sealing.last_seq == 2
@@ -179,7 +186,7 @@ def test_one_message_beyond_the_bound_forgets_all_and_the_next_begins_anew() -> 
 
 def test_a_log_that_does_not_reach_a_chunk_does_not_take_it() -> None:
     whole = PackedLog().appended(1, 0, [text(1), text(2), text(3)])
-    sealing = whole.sealing()
+    sealing = sealing_of(whole)
     late = PackedLog().appended(4, 0, [text(4)])
 
     assert sealing is not None
@@ -188,7 +195,7 @@ def test_a_log_that_does_not_reach_a_chunk_does_not_take_it() -> None:
 
 
 def test_what_redis_holds_becomes_a_log() -> None:
-    sealing = PackedLog().appended(1, 0, [text(1), text(2)]).sealing()
+    sealing = sealing_of(PackedLog().appended(1, 0, [text(1), text(2)]))
     assert sealing is not None
     elements = (sealing.chunk, pack_message(3, 0, text(3)))
     log = PackedLog.of(elements)

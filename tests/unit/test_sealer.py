@@ -2,18 +2,20 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from redis import Redis
 
 from service import sealing
 from service.chunks import is_chunk
-from service.hot import HotTier
+from service.hot import HotTier, packing
 from service.model import Limits, Window
 from service.sealing import IDLE_SECONDS, LONG_TAIL, SHORT_TAIL, Sealer
 from service.sessions import Sessions
 from service.store import Link, RedisTarget
 from service.store.keys import session_keys
+from tests.polling import eventually
 from tests.servers import Server
 from tests.store_calls import CHAT, Chat, ref_of
 from tests.use_cases import HeldStore, StepClock, shut_out
@@ -182,3 +184,62 @@ async def test_reads_go_on_while_chunks_are_made(packed: Packed) -> None:
         assert page.messages[-1].data.decode() == text
 
     assert await packed.chat.texts() == texts
+
+
+async def test_a_tail_that_memory_cannot_hold_is_sealed_all_the_same(packed: Packed) -> None:
+    await packed.chat.say(*(f'{{"n":{number},"t":"{"x" * 1_000}"}}' for number in range(400)))
+    await packed.sealer.seal_due()
+
+    assert all(packed.shape())
+    assert len(await packed.chat.texts()) == 400
+
+
+async def test_what_gets_no_shorter_is_not_tried_again_with_every_write(
+    packed: Packed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "LEAST_GAIN", 1_000_000)
+    for _ in range(LONG_TAIL + 10):
+        await packed.say(1)
+        await packed.sealer.seal_due()
+
+    assert packed.shape() == [False] * (LONG_TAIL + 10)
+    assert packed.sealer._in_vain == {CHAT: LONG_TAIL}
+    assert not packed.sealer._long
+
+
+async def test_what_was_deleted_during_an_outage_leaves_when_redis_is_back(
+    own_server: Server,
+) -> None:
+    link, hot, clock = Link(RedisTarget(url=own_server.url)), HotTier(1_000_000), StepClock()
+    sealer = Sealer(HeldStore(link), hot, clock)
+    chat = Chat(Sessions(HeldStore(link), hot, sealer, clock, Limits()))
+    await chat.say('{"a":"q8Zk3vX0"}', *['{"a":"b"}'] * LONG_TAIL)
+    await sealer.seal_due()
+    await chat.delete_one(1)
+    own_server.pause()
+    await sealer.seal_due()
+    own_server.resume()
+    await eventually(partial(_sealed_anew, sealer), lambda left: not left)
+
+    with Redis.from_url(own_server.url) as redis:
+        assert b"q8Zk3vX0" not in redis.lindex(session_keys(CHAT).log.decode(), 3)
+    await link.aclose()
+
+
+async def _sealed_anew(sealer: Sealer) -> int:
+    await sealer.seal_due()
+    return len(sealer._narrowed)
+
+
+async def test_what_cannot_be_packed_is_counted_and_ends_nothing(
+    packed: Packed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(before: object, tail: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(sealing, "pack_next", fail)
+    await packed.say(LONG_TAIL)
+    await packed.sealer.seal_due()
+
+    assert packed.sealer.failures == 1
+    assert packed.shape() == [False] * LONG_TAIL

@@ -14,7 +14,7 @@ from service.model import Freshness, Limits, Reading, StateKey, StatePart, Touch
 from service.sealing import Sealer
 from service.sessions import Sessions
 from service.store import Link, RedisTarget, refs_of, tracking
-from service.store.keys import ref_of_log
+from service.store.keys import ref_of_key
 from service.writes import SettingsChange
 from tests.polling import eventually
 from tests.servers import Server
@@ -223,8 +223,9 @@ async def test_without_a_channel_every_read_asks(server: Server) -> None:
     await link.aclose()
 
 
-def test_a_log_names_its_session_and_nothing_else_does() -> None:
-    assert ref_of_log(b"b:{default:chat}m") == CHAT
-    assert ref_of_log(b"b:{ns:a:b}x}m") == ref_of("a:b}x", "ns")
-    assert refs_of([b"b:{default:chat}s", b"b:{default:chat}l", b"other"]) == []
+def test_a_key_names_its_session_and_nothing_else_does() -> None:
+    assert ref_of_key(b"b:{default:chat}m") == CHAT
+    assert ref_of_key(b"b:{ns:a:b}x}m") == ref_of("a:b}x", "ns")
+    assert refs_of([b"b:{default:chat}s", b"b:{default:chat}x"]) == [CHAT, CHAT]
+    assert refs_of([b"b:{default:chat}l", b"other", b"b:{x"]) == []
     assert refs_of(None) is None

@@ -9,6 +9,7 @@
 local CHUNK_HEAD, CHUNK_HEAD_BYTES = '>I6I6BI6I4I2', 25
 local MARK_BYTE, FIRST_OF_JSON, PREFIX_BYTES, SEQ_BYTES = 13, 32, 12, 6
 local TOMBSTONE = '-'  -- no element of the list is that short
+local SLICE_OF_ELEMENTS = 100
 
 local function is_chunk(element)
   return (string.byte(element, MARK_BYTE) or FIRST_OF_JSON) < FIRST_OF_JSON
@@ -92,7 +93,12 @@ end
 local function messages_among(s, from, to)
   if s.chunks == 0 then return to - from end
   local messages = 0
-  for i = from, to - 1 do messages = messages + weigh(element(i)) end
+  for first = from, to - 1, SLICE_OF_ELEMENTS do
+    local last = math.min(to, first + SLICE_OF_ELEMENTS) - 1
+    for _, one in ipairs(redis.call('LRANGE', LOG, HEAD + first, HEAD + last)) do
+      messages = messages + weigh(one)
+    end
+  end
   return messages
 end
 
@@ -147,6 +153,7 @@ local function trim(s, seq_before)
   local excess = s.count - s.max_messages
   if excess <= 0 then return end
   s.first, s.count = nth_seq(s, excess), s.max_messages
+  s.tail = math.min(s.tail, s.count)
   if s.chunks == 0 then
     drop_elements(excess)
   elseif math.floor(seq_before / SWEEP_EVERY) < math.floor(s.last_seq / SWEEP_EVERY) then

@@ -93,6 +93,7 @@ local function read_window(s)
   local after, before, only = AFTER, BEFORE, 0
   if DIGEST ~= '' then
     only = remembered(redis.call('LINDEX', LOG, RING_AT), s.last_seq, DIGEST) or 0
+    if only < s.first then only = 0 end  -- trimmed, though its element may still be there
     after, before = only - 1, only + 1
   end
   local oldest, newest = extent(s)

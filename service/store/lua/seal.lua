@@ -8,7 +8,7 @@
 -- Answers  {'ok'} | {'moved'} (these elements are not there any more)
 --
 -- Messages never change, and seqs are never given twice. So what begins with the same element and
--- ends with the same seq after as many elements is the same, whoever wrote or removed meanwhile.
+-- ends with the same seq after as many single messages is the same, whoever wrote or removed meanwhile.
 
 local GEN, IDENTITY, ELEMENTS = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local LAST_SEQ, CHUNK, FROM_TAIL = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
@@ -17,8 +17,12 @@ local function place(s)
   local index = first_index(first_of, first_of(IDENTITY))
   local first = element(index)
   if not first or string.sub(first, 1, #IDENTITY) ~= IDENTITY then return nil end
-  local last = element(index + ELEMENTS - 1)
-  return last and last_of(last) == LAST_SEQ and index or nil
+  for i = index + 1, index + ELEMENTS - 1 do
+    local one = element(i)
+    if not one or is_chunk(one) then return nil end
+    first = one
+  end
+  return last_of(first) == LAST_SEQ and index or nil
 end
 
 local s = load()
@@ -36,7 +40,9 @@ else
   for i = index + 1, index + ELEMENTS - 1 do redis.call('LSET', LOG, HEAD + i, TOMBSTONE) end
   if ELEMENTS > 1 then redis.call('LREM', LOG, 1 - ELEMENTS, TOMBSTONE) end
 end
-s.tail = math.max(0, s.tail - FROM_TAIL)
+if FROM_TAIL > 0 then
+  s.tail = math.max(0, math.min(s.tail - FROM_TAIL, element_count() - index - 1))
+end
 s.largest = math.max(s.largest, #CHUNK)
 sweep(s)
 redis.call('LSET', LOG, 0, pack(s))
