@@ -141,8 +141,10 @@ async def test_a_copy_has_the_packed_bytes_under_another_tag(
     assert len(after[b"a"]) < 50
 
 
-async def test_a_login_takes_two_thirds_of_its_hash(chat: Chat, redis: Redis) -> None:
-    """The server whose allocator the platform has; the other gives what the C library gives."""
+async def test_a_login_takes_two_thirds_of_its_hash(
+    chat: Chat, server: Server, redis: Redis
+) -> None:
+    most = 0.62 if server.flavour == "redis62" else 0.68  # the other takes the C library's memory
     texts = {key: text.encode() for key, text in login(1).items()}
     await chat.write(texts)
     redis.hset("plain", mapping=texts)  # type: ignore[arg-type] # bytes are fine
@@ -153,7 +155,7 @@ async def test_a_login_takes_two_thirds_of_its_hash(chat: Chat, redis: Redis) ->
     assert (await chat.view(Reading(state=StatePart.ALL))).values.keys() == texts.keys()
     assert isinstance(ours, int)
     assert isinstance(plain, int)
-    assert ours <= 0.65 * plain
+    assert ours <= most * plain
     raw = {key: pack_value(Value(text), 1, 0) for key, text in texts.items()}
     redis.hset("raw", mapping=raw)  # type: ignore[arg-type] # the same
     as_before = redis.memory_usage("raw", samples=0)
