@@ -2,21 +2,29 @@
 
 A state value is stored as
 
-    tag (6 bytes, big-endian) | kind (1 byte) | [length (1 byte) | media type] | data
+    tag (6 bytes, big-endian) | kind (1 byte) | [length of the data (1 to 3)]
+        | [length (1 byte) | media type] | data
 
 and messages as chunks.py has them. The header of a session is written by the scripts alone.
+
+Of the kind, 2 bits tell what the value is, the next 2 how many bytes the length of the data has,
+and 4 by which dictionary it is packed. It has a length only if it is packed: limits mean the data
+as it was sent, which nobody has to unpack for that.
 """
 
+from collections.abc import Mapping
 from hashlib import blake2b
 
 import msgspec
 
+from service import dictionary
 from service.model import (
     JSON_TYPE,
     ETag,
     LogFacts,
     Session,
     SessionId,
+    StateKey,
     StoredValue,
     Touch,
     Value,
@@ -26,7 +34,13 @@ NUMBER_BYTES = 6
 DIGEST_BYTES = 8
 MOST_MEDIA_TYPE_BYTES = 255
 
+MOST_TRIED_BYTES = 524_288
+"""Of data that one call tries to pack: the event loop has to wait for it."""
+
 _KIND_JSON, _KIND_TYPED_JSON, _KIND_RAW = 0, 1, 2
+_KIND_MASK = 3
+_LENGTH_SHIFT, _LENGTH_MASK = 2, 3
+_DICTIONARY_SHIFT = 4
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True):
@@ -93,27 +107,59 @@ def session_of(header: Header, sid: SessionId, state_keys: int) -> Session:
     )
 
 
-def pack_value(value: Value, tag: int) -> bytes:
-    """Return a value as Redis holds it."""
-    if value.is_json and value.media_type == JSON_TYPE:
-        return b"".join((pack_number(tag), bytes((_KIND_JSON,)), value.data))
-    kind = _KIND_TYPED_JSON if value.is_json else _KIND_RAW
-    media_type = value.media_type.encode("latin-1")
-    head = bytes((kind, len(media_type)))
-    return b"".join((pack_number(tag), head, media_type, value.data))
+def pack_value(value: Value, tag: int, most_bytes: int = dictionary.MOST_BYTES) -> bytes:
+    """Return a value as Redis holds it, packed if it is worth it and not over `most_bytes`."""
+    kind, data, media_type, length = _kind(value), value.data, b"", b""
+    if kind != _KIND_JSON:
+        media_type = value.media_type.encode("latin-1")
+        media_type = bytes((len(media_type),)) + media_type
+    if dictionary.LEAST_BYTES <= len(data) <= most_bytes:
+        block = dictionary.pack(data)
+        if block is not None:
+            length = len(data).to_bytes((len(data).bit_length() + 7) // 8, "big")
+            kind |= len(length) << _LENGTH_SHIFT | dictionary.DICTIONARY << _DICTIONARY_SHIFT
+            data = block
+    return b"".join((pack_number(tag), bytes((kind,)), length, media_type, data))
+
+
+def pack_values(values: Mapping[StateKey, Value], tag: int) -> dict[StateKey, bytes]:
+    """Return the values of one call as Redis holds them: only so much is tried to be packed."""
+    stored, room = {}, MOST_TRIED_BYTES
+    for key, value in values.items():
+        most_bytes = min(room, dictionary.MOST_BYTES)
+        stored[key] = pack_value(value, tag, most_bytes)
+        if dictionary.LEAST_BYTES <= len(value.data) <= most_bytes:
+            room -= len(value.data)
+    return stored
+
+
+def retagged(stored: bytes, tag: int) -> bytes:
+    """Return a value of Redis as another write would have stored it."""
+    return pack_number(tag) + stored[NUMBER_BYTES:]
+
+
+def value_bytes(stored: bytes) -> int:
+    """Return how many bytes a value of Redis has unpacked, what stands in front of it included."""
+    start = NUMBER_BYTES + 1
+    end = start + (stored[NUMBER_BYTES] >> _LENGTH_SHIFT & _LENGTH_MASK)
+    return start + int.from_bytes(stored[start:end], "big") if end > start else len(stored)
 
 
 def unpack_value(stored: bytes, expires_at_ms: int | None = None) -> StoredValue:
     """Decode a state value of Redis; its expiry stands elsewhere."""
-    tag = unpack_number(stored)
-    kind = stored[NUMBER_BYTES]
-    if kind == _KIND_JSON:
-        return StoredValue(Value(stored[NUMBER_BYTES + 1 :]), tag, expires_at_ms)
-    start = NUMBER_BYTES + 2
-    end = start + stored[NUMBER_BYTES + 1]
-    media_type = stored[start:end].decode("latin-1")
-    value = Value(stored[end:], media_type, kind == _KIND_TYPED_JSON)
-    return StoredValue(value, tag, expires_at_ms)
+    packing, start = stored[NUMBER_BYTES], NUMBER_BYTES + 1
+    kind, media_type = packing & _KIND_MASK, JSON_TYPE
+    end = start + (packing >> _LENGTH_SHIFT & _LENGTH_MASK)
+    length, start = int.from_bytes(stored[start:end], "big"), end
+    if kind != _KIND_JSON:
+        end = start + 1 + stored[start]
+        media_type, start = stored[start + 1 : end].decode("latin-1"), end
+    data = stored[start:]
+    if length:
+        data = dictionary.unpack(data, length, packing >> _DICTIONARY_SHIFT)
+    return StoredValue(
+        Value(data, media_type, kind != _KIND_RAW), unpack_number(stored), expires_at_ms
+    )
 
 
 def pack_number(number: int) -> bytes:
@@ -134,3 +180,9 @@ def digest(identity: str | None) -> bytes:
     if identity is None:
         return b""
     return blake2b(identity.encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def _kind(value: Value) -> int:
+    if not value.is_json:
+        return _KIND_RAW
+    return _KIND_JSON if value.media_type == JSON_TYPE else _KIND_TYPED_JSON

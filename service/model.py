@@ -193,7 +193,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """What was read of a session, and Redis's time when it was; `names` with the expiry of each.
 
-    `elements` are those of the log in Redis that the page was made of.
+    `elements` are those of the log in Redis that the page was made of, `packed` the values as Redis
+    holds them.
     """
 
     session: Session
@@ -202,6 +203,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     elements: tuple[bytes, ...] = ()
     names: Mapping[StateKey, int | None] = msgspec.field(default_factory=dict)
     values: Mapping[StateKey, StoredValue | None] = msgspec.field(default_factory=dict)
+    packed: Mapping[StateKey, bytes] = msgspec.field(default_factory=dict)
     is_same: bool = False
     age_seconds: float | None = None
 
@@ -236,11 +238,15 @@ class LogFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole session as it was at one revision, with what identifies its messages."""
+    """A whole session as it was at one revision, with what identifies its messages.
+
+    Elements and values are as Redis holds them; `expiries` are of the values that have one.
+    """
 
     session: Session
     elements: tuple[bytes, ...]
-    values: Mapping[StateKey, StoredValue]
+    values: Mapping[StateKey, bytes]
+    expiries: Mapping[StateKey, int]
     log: LogFacts
     ring: bytes
 

@@ -126,11 +126,12 @@ class Removed(Done, frozen=True, kw_only=True):
 
 
 class Written(Done, frozen=True, kw_only=True):
-    """What a state write did; `tag` is that of the values it set."""
+    """What a state write did; `packed` is what it has set, as Redis holds it, with one tag."""
 
     added: int
     deleted: int
     tag: int
+    packed: Mapping[StateKey, bytes]
     values: Mapping[StateKey, StoredValue | None] = msgspec.field(default_factory=dict)
 
 

@@ -9,9 +9,9 @@ import msgspec
 from msgspec.structs import replace
 
 from service.chunks import Sealing
-from service.codec import NUMBER_BYTES, pack_number, pack_value, unpack_number, unpack_value
+from service.codec import NUMBER_BYTES, pack_number, unpack_number, unpack_value, value_bytes
 from service.hot.packed_log import Found, PackedLog
-from service.hot.packed_map import MOST_BYTES, PackedMap
+from service.hot.packed_map import MOST_BYTES, Known, PackedMap
 from service.model import Page, Reading, Session, StateKey, StatePart, StoredValue, View, Window
 from service.writes import Append, Appended, Removed, StateDeleted, StateWrite, Written
 
@@ -59,15 +59,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def view(self, reading: Reading, now: float) -> View | None:
         """Answer a reading, or None if not all of it is known."""
         page = self._page(reading.window) if reading.window else None
-        values = self._values(reading)
-        if values is None or (reading.window and page is None):
+        known = self._known(reading)
+        if known is None or (reading.window and page is None):
             return None
+        is_listing = reading.state is StatePart.NAMES
+        if not is_listing and sum(map(_bytes_in, known.values())) > MOST_BYTES:
+            return None  # Redis is asked, and judges it
         return View(
             session=self.session,
             now_ms=int(self.redis_ms(now)),
             page=page,
-            names=_names(values) if reading.state is StatePart.NAMES else {},
-            values={} if reading.state is StatePart.NAMES else values,
+            names=_names(known) if is_listing else {},
+            values={} if is_listing else _values(known),
         ).without_expired(reading.state)
 
     def verified(self, session: Session, redis_now_ms: int, now: float) -> "Entry":
@@ -90,7 +93,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             return entry
         base = PackedMap(is_complete=True) if reading.state is StatePart.ALL else entry.state
         known = {
-            key.encode(): None if value is None else _packed(value)
+            key.encode(): _with_expiry(view.packed[key], value.expires_at_ms) if value else None
             for key, value in view.values.items()
         }
         return replace(entry, state=_bounded(base.updated(known)))
@@ -129,12 +132,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     ) -> "Entry":
         """Return this entry after a state write that Redis acknowledged."""
         ends = None if write.key_ttl_ms is None else written.now_ms + write.key_ttl_ms
+        expiries = {key: stored.expires_at_ms for key, stored in merged.items()}
         changes: dict[bytes, bytes | None] = {
-            key.encode(): _packed(StoredValue(value, written.tag, ends))
-            for key, value in write.sets.items()
+            key.encode(): _with_expiry(value, expiries.get(key, ends))
+            for key, value in written.packed.items()
         }
-        for key, stored in merged.items():
-            changes[key.encode()] = _packed(replace(stored, tag=written.tag))
         changes |= dict.fromkeys((key.encode() for key in write.deletes), None)
         fresh = self.verified(written.session, written.now_ms, now)
         return replace(fresh, state=_bounded(self.state.updated(changes)))
@@ -175,18 +177,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return self.log.find(window, self.first_seq or 1, count)
 
-    def _values(self, reading: Reading) -> Mapping[StateKey, StoredValue | None] | None:
+    def _known(self, reading: Reading) -> Known | None:
+        """Return what is asked for as it is held, None if not all of it is."""
         if reading.state is StatePart.NONE:
             return {}
         is_some = reading.state is StatePart.SOME
         keys = tuple(key.encode() for key in reading.keys)
-        known = self.state.get(keys) if is_some else self.state.all()
-        if known is None:
-            return None
-        return {
-            StateKey(key.decode()): None if value is None else _unpacked(value)
-            for key, value in known.items()
-        }
+        return self.state.get(keys) if is_some else self.state.all()
 
 
 def _is_newest(page: Page, window: Window) -> bool:
@@ -194,17 +191,29 @@ def _is_newest(page: Page, window: Window) -> bool:
     return page.count > 0 and page.next_seq is None and not page.is_cut and not window.max_bytes
 
 
-def _packed(stored: StoredValue) -> bytes:
-    """Return a value as Redis holds it, behind its expiry (0 = none)."""
-    return pack_number(stored.expires_at_ms or 0) + pack_value(stored.value, stored.tag)
+def _with_expiry(packed: bytes, expires_at_ms: int | None) -> bytes:
+    """Return a value of Redis behind its expiry (0 = none), as it is held."""
+    return pack_number(expires_at_ms or 0) + packed
 
 
-def _unpacked(data: bytes) -> StoredValue:
-    return unpack_value(data[NUMBER_BYTES:], unpack_number(data) or None)
+def _bytes_in(held: bytes | None) -> int:
+    return 0 if held is None else value_bytes(held[NUMBER_BYTES:])
 
 
-def _names(values: Mapping[StateKey, StoredValue | None]) -> dict[StateKey, int | None]:
-    return {key: stored.expires_at_ms for key, stored in values.items() if stored}
+def _values(known: Known) -> dict[StateKey, StoredValue | None]:
+    return {
+        StateKey(key.decode()): _unpacked(held) if held else None for key, held in known.items()
+    }
+
+
+def _unpacked(held: bytes) -> StoredValue:
+    return unpack_value(held[NUMBER_BYTES:], unpack_number(held) or None)
+
+
+def _names(known: Known) -> dict[StateKey, int | None]:
+    return {
+        StateKey(key.decode()): unpack_number(held) or None for key, held in known.items() if held
+    }
 
 
 def _bounded(state: PackedMap) -> PackedMap:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from service.chunks import Sealing, is_chunk
-from service.codec import NUMBER_BYTES, pack_number, pack_value
+from service.codec import NUMBER_BYTES, pack_number, retagged
 from service.model import Conditions, Limits, Reading, Snapshot, StateKey, StatePart, StoredValue
 from service.store.link import Argument
 from service.writes import Append, Idempotency, SettingsChange, StateWrite
@@ -57,15 +57,19 @@ def append_arguments(append: Append, window: int, *, replaces: bool) -> list[Arg
 
 
 def state_arguments(
-    write: StateWrite, merged: Mapping[StateKey, StoredValue], tag: int, most_bytes: int
+    write: StateWrite,
+    merged: Mapping[StateKey, StoredValue],
+    packed: Mapping[StateKey, bytes],
+    most_bytes: int,
 ) -> list[Argument]:
-    """Return the own ARGV of `write_state.lua`; what is merged has the tags of its bases."""
+    """Return the own ARGV of `write_state.lua`; what is merged has the tags of its bases.
+
+    `packed` has all values that are to be set and merged.
+    """
     args: list[Argument] = [write.own_key or "", most_bytes, _named(write.key_ttl_ms)]
     args += [len(write.sets), len(merged), len(write.deletes), len(write.gets)]
-    for key, value in write.sets.items():
-        args += [key, pack_value(value, tag)]
-    for key, stored in merged.items():
-        args += [key, pack_value(stored.value, tag)]
+    for key in (*write.sets, *merged):
+        args += [key, packed[key]]
     args += [_base_tag(stored) for stored in merged.values()]
     return [*args, *write.deletes, *write.gets]
 
@@ -73,8 +77,7 @@ def state_arguments(
 def snapshot_arguments(snapshot: Snapshot, tag: int) -> list[Argument]:
     """Return the own ARGV of `create.lua`; all values get a new tag."""
     log = snapshot.log
-    ends = {key: value.expires_at_ms for key, value in snapshot.values.items()}
-    expiries = {key: at_ms for key, at_ms in ends.items() if at_ms is not None}
+    expiries = snapshot.expiries
     args: list[Argument] = [log.last_seq, log.first_seq, log.newest_seq, log.count, log.tail]
     args += [
         sum(map(is_chunk, snapshot.elements)),
@@ -85,7 +88,7 @@ def snapshot_arguments(snapshot: Snapshot, tag: int) -> list[Argument]:
     ]
     args += [len(snapshot.elements), len(snapshot.values), len(expiries), *snapshot.elements]
     for key, stored in snapshot.values.items():
-        args += [key, pack_value(stored.value, tag)]
+        args += [key, retagged(stored, tag)]
     for key, at_ms in expiries.items():
         args += [at_ms, key]
     return args

@@ -94,7 +94,8 @@ class Reader:
         return Snapshot(
             session=view.session,
             elements=tuple(messages.elements),
-            values={key: stored for key, stored in view.values.items() if stored},
+            values={key: view.packed[key] for key, stored in view.values.items() if stored},
+            expiries={k: v.expires_at_ms for k, v in view.values.items() if v and v.expires_at_ms},
             log=whole.header.log,
             ring=whole.ring,
         )
@@ -121,7 +122,7 @@ class Reader:
             messages = await self._all_messages(ref, reading.window, part.view, messages)
         view = part.view
         if part.is_state_cut:
-            view = replace(view, values=await self._all_values(ref, reading, view))
+            view = await self._with_all_values(ref, reading, view)
         return part._replace(view=view.without_expired(reading.state), messages=messages)
 
     async def _all_messages(
@@ -140,11 +141,9 @@ class Reader:
             size = sum(map(text_bytes, messages.elements))
         return messages
 
-    async def _all_values(
-        self, ref: SessionRef, reading: Reading, view: View
-    ) -> dict[StateKey, StoredValue | None]:
-        """Return the values of a state that is read by parts. Raises TooLarge."""
-        values = dict(view.values)
+    async def _with_all_values(self, ref: SessionRef, reading: Reading, view: View) -> View:
+        """Return the view with the values of a state that is read by parts. Raises TooLarge."""
+        values, packed = dict(view.values), dict(view.packed)
         keys: Iterable[StateKey] = reading.keys
         if reading.state is StatePart.ALL:
             listing = Reading(state=StatePart.NAMES, is_snapshot=reading.is_snapshot)
@@ -155,10 +154,11 @@ class Reader:
             rest = Reading(state=StatePart.SOME, keys=missing)
             part = await self._same(ref, rest, view, self._part_bytes)
             values |= part.view.values
+            packed |= part.view.packed
             missing = missing[len(part.view.values) :]
             if _state_size(values.values()) > self._most:
                 raise replies.too_large(b"bytes", self._limits)
-        return values
+        return replace(view, values=values, packed=packed)
 
     async def _same(self, ref: SessionRef, reading: Reading, view: View, budget: int) -> _Part:
         """Read a further part of the same revision. Raises _Moved."""
@@ -199,6 +199,7 @@ def _parsed(ref: SessionRef, reading: Reading, reply: Reply) -> _Part:
         now_ms=reply[1],
         names=names,
         values=replies.values(keys[: len(state)], state, ends),
+        packed={key: value for key, value in zip(keys, state, strict=False) if value is not None},
     )
     messages = _messages(window) if reading.window else None
     return _Part(view, messages, header, ring, is_state_cut=_is_state_cut(reading, view))

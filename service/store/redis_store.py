@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from service.chunks import Sealing, columns_of
+from service.codec import pack_values
 from service.model import (
     Conditions,
     Limits,
@@ -150,7 +151,9 @@ class RedisStore:
         """
         tag, merged = new_tag(), merged or {}
         args = self._common(write.change, conditions, write.idempotency)
-        args += state_arguments(write, merged, tag, self._limits.max_answer_bytes)
+        values = {**write.sets, **{key: stored.value for key, stored in merged.items()}}
+        packed = pack_values(values, tag)
+        args += state_arguments(write, merged, packed, self._limits.max_answer_bytes)
         reply = await self._run("write_state", ref, args, conditions)
         if reply[0] == b"absent":
             return None
@@ -160,7 +163,12 @@ class RedisStore:
         known = replies.fixed(ref, reply)
         got = replies.values(write.gets, values, replies.expiries(pairs))
         return Written(
-            **known, added=added, deleted=deleted, tag=tag, values=_alive(got, known["now_ms"])
+            **known,
+            added=added,
+            deleted=deleted,
+            tag=tag,
+            packed=packed,
+            values=_alive(got, known["now_ms"]),
         )
 
     async def delete_state(

@@ -7,13 +7,14 @@ from importlib.resources import files
 
 _MUTATION = ("session", "mutation")
 _SHARED: dict[str, tuple[str, ...]] = {
-    "read": ("session", "elements", "search"),
+    "read": ("session", "elements", "search", "values"),
     "describe": ("session",),
     "lease": (),
     "seal": ("session", "elements"),
     "configure": (*_MUTATION, "elements"),
     "append": (*_MUTATION, "elements", "search"),
     "remove": (*_MUTATION, "elements", "search"),
+    "write_state": (*_MUTATION, "values"),
 }
 """What stands in front of a script, if it is not what stands before most mutations."""
 

@@ -39,6 +39,7 @@ GROWING: Calls = {
     "append of something new": lambda chat: chat.say_once("seen", "new"),
     "set": lambda chat: chat.write({"new": b"1"}),
     "set of what is there": lambda chat: chat.write({"a": b"1"}),
+    "set of what gets packed": lambda chat: chat.write({"new": b"x" * 1_000}),
     "set and delete": lambda chat: chat.write({"new": b"1"}, deletes=["a", "b"]),
     "set that creates": lambda chat: Chat(chat.tier, ref_of("new")).write({"new": b"1"}),
     "set with settings": lambda chat: chat.write(

@@ -5,6 +5,7 @@ python hot_tier_child.py SESSIONS MESSAGES VALUES
 
 import sys
 
+from service.codec import pack_values
 from service.hot import Entry, HotTier
 from service.memory.machine import own_rss_bytes
 from service.model import (
@@ -67,7 +68,7 @@ def entry_of(number: int) -> Entry:
             added=1,
             deleted=0,
             tag=(1 << 40) + number,
-            values={},
+            packed=pack_values(write.sets, (1 << 40) + number),
         )
         entry = entry.state_written(write, {}, written, now)
     return entry

@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from service.chunks import pack_message
+from service.codec import pack_value
 from service.hot import Entry, Fill, HotTier
 from service.hot.entry import OVERHEAD_BYTES
 from service.model import (
@@ -53,6 +55,16 @@ def session(rev: int = 1, gen: str = "gen", messages: int = 0, values: int = 0) 
 
 def entry(rev: int = 1, gen: str = "gen", messages: int = 0) -> Entry:
     return Entry.of(session(rev, gen, messages), 1_000, 0.0)
+
+
+def view_of(values: Mapping[StateKey, StoredValue], count: int) -> View:
+    """What a read brought of a state of so many keys."""
+    return View(
+        session=session(values=count),
+        now_ms=1_000,
+        values=values,
+        packed={key: pack_value(stored.value, stored.tag) for key, stored in values.items()},
+    )
 
 
 def filled(hot: HotTier, new: Entry | None) -> Entry | None:
@@ -231,11 +243,7 @@ class Accounting(RuleBasedStateMachine):
     @rule(ref=names, rev=st.integers(1, 5), size=st.integers(0, 5_000))
     def fill(self, ref: object, rev: int, size: int) -> None:
         assert isinstance(ref, type(REF))
-        view = View(
-            session=session(rev, values=1),
-            now_ms=1_000,
-            values={StateKey("k"): StoredValue(Value(b"x" * size), 1)},
-        )
+        view = view_of({StateKey("k"): StoredValue(Value(Random(size).randbytes(size)), 1)}, 1)
         reading = Reading(state=StatePart.ALL)
         fill = self.hot.begin_fill(ref)
         self.hot.fill(ref, entry(rev).filled(reading, view), fill)
@@ -340,7 +348,7 @@ def test_an_entry_does_not_show_a_value_that_has_expired() -> None:
         StateKey("a"): StoredValue(Value(b"1"), 1, 2_000),
         StateKey("b"): StoredValue(Value(b"1"), 1),
     }
-    view = View(session=session(values=2), now_ms=1_000, values=values)
+    view = view_of(values, 2)
     held = entry().filled(Reading(state=StatePart.ALL), view)
     some = Reading(state=StatePart.SOME, keys=(StateKey("b"), StateKey("a")))
 
@@ -354,6 +362,25 @@ def test_an_entry_does_not_show_a_value_that_has_expired() -> None:
         assert set(whole.values) == set(names.names) == seen
         assert {key for key, stored in part.values.items() if stored} == seen
         assert list(part.values) == ["b", "a"]
+
+
+@pytest.mark.parametrize(("count", "is_answered"), [(7, True), (8, False)])
+def test_an_entry_answers_no_more_values_than_it_could_hold_unpacked(
+    *, count: int, is_answered: bool
+) -> None:
+    keys = tuple(StateKey(str(number)) for number in range(count))
+    values = dict.fromkeys(keys, StoredValue(Value(b"x" * 131_072), 1))
+    held = entry().filled(Reading(state=StatePart.ALL), view_of(values, count))
+    names = held.view(Reading(state=StatePart.NAMES), 0.0)
+
+    assert held.state.weight < 1_000
+    assert names is not None
+    assert set(names.names) == set(keys)
+    for reading in (Reading(state=StatePart.ALL), Reading(state=StatePart.SOME, keys=keys)):
+        view = held.view(reading, 0.0)
+        assert (view is not None) == is_answered
+        assert view is None or view.values == values
+    assert held.view(Reading(state=StatePart.SOME, keys=keys[:1]), 0.0) is not None
 
 
 def test_messages_that_a_setting_trimmed_are_not_shown() -> None:

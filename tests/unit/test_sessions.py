@@ -408,7 +408,7 @@ CALLS: dict[str, Callable[[Chat, Any], Coroutine[Any, Any, object]]] = {
 
 
 def content(view: View | None) -> View | None:
-    """Leave out what may differ: the time, when it was last renewed, how messages are held."""
+    """Leave out what may differ: the time, when it was last renewed, how things are held."""
     if view is None:
         return None
     session = replace(view.session, renewed_at_ms=0)
@@ -417,7 +417,7 @@ def content(view: View | None) -> View | None:
         lines = page.lines[page.span.start : page.span.end]
         page = replace(page, lines=lines, span=Span(0, page.count))
     same = replace(view, session=session, now_ms=0, age_seconds=None, is_same=False)
-    return replace(same, page=page, elements=())
+    return replace(same, page=page, elements=(), packed={})
 
 
 async def check_hot(parts: Parts) -> None:

@@ -1,5 +1,5 @@
 -- Reads a session; its messages and state only if they are not those of the tag that is known.
--- Needs elements.lua and search.lua.
+-- Needs elements.lua, search.lua and values.lua.
 --
 -- ARGV[1]   the tag that the caller holds ('' = none)
 -- ARGV[2]   most bytes to answer with, of elements and of state each: what does not fit is left
@@ -104,35 +104,31 @@ local function read_window(s)
   return {oldest, newest, is_cut and 1 or 0, only, slices}
 end
 
--- The last index of keys, from `first`, whose values fit together; at least one does.
-local function last_that_fits(keys, first)
-  local total = 0
+-- The values of keys, from `first` on, as many as fit together; at least one does.
+local function values_that_fit(keys, first)
+  local values, bytes = {}, 0
   for i = first, #keys do
-    total = total + redis.call('HSTRLEN', STATE, keys[i])
-    if total > MOST_BYTES and i > first then return i - 1 end
+    local value = redis.call('HGET', STATE, keys[i])
+    bytes = bytes + (value and value_bytes(value) or 0)
+    if bytes > MOST_BYTES and i > first then break end
+    values[#values + 1] = value
   end
-  return #keys
-end
-
-local function read_some()
-  local values = {}
-  in_slices(ARGV, FIRST_KEY, last_that_fits(ARGV, FIRST_KEY), 1, function(from, to)
-    local got = redis.call('HMGET', STATE, unpack(ARGV, from, to))
-    for _, value in ipairs(got) do values[#values + 1] = value end
-  end)
   return values
 end
 
 local function read_all()
-  local keys = redis.call('HKEYS', STATE)
-  if last_that_fits(keys, 1) < #keys then return {} end
-  return redis.call('HGETALL', STATE)
+  local keys, state = redis.call('HKEYS', STATE), {}
+  local values = values_that_fit(keys, 1)
+  for i = 1, #values == #keys and #keys or 0 do
+    state[2 * i - 1], state[2 * i] = keys[i], values[i]
+  end
+  return state
 end
 
 local function read_state()
   if STATE_PART == 'names' then return redis.call('HKEYS', STATE) end
   if STATE_PART == 'all' then return read_all() end
-  if STATE_PART == 'some' then return read_some() end
+  if STATE_PART == 'some' then return values_that_fit(ARGV, FIRST_KEY) end
   return {}
 end
 

@@ -1,4 +1,4 @@
--- Sets, deletes, then gets state values.
+-- Sets, deletes, then gets state values. Needs values.lua.
 --
 -- ARGV[13]   the state key whose own tag the conditions mean ('' = the session's tag)
 -- ARGV[14]   most bytes of values to answer with
@@ -42,28 +42,32 @@ local function merged_values()
   for i = 1, MERGES do
     local key, tag = ARGV[FIRST_MERGE + 2 * i - 2], ARGV[FIRST_TAG + i - 1]
     local value = s and not is_dead(key) and redis.call('HGET', STATE, key) or false
-    values[i], bytes = value, bytes + #(value or '')
+    values[i], bytes = value, bytes + (value and value_bytes(value) or 0)
     has_moved = has_moved or string.sub(value or '', 1, TAG_BYTES) ~= tag
     if bytes > MOST_BYTES then break end
   end
   return values, has_moved, bytes
 end
 
--- Bytes of each value that the call itself brings or takes.
-local function changed_sizes()
-  local size = {}
-  for i = FIRST_SET, FIRST_TAG - 1, 2 do size[ARGV[i]] = #ARGV[i + 1] end
-  for i = FIRST_DELETE, FIRST_GET - 1 do size[ARGV[i]] = 0 end
-  return size
+-- What the call itself makes of keys: a value, or false.
+local function changed_values()
+  local changed = {}
+  for i = FIRST_SET, FIRST_TAG - 1, 2 do changed[ARGV[i]] = ARGV[i + 1] end
+  for i = FIRST_DELETE, FIRST_GET - 1 do changed[ARGV[i]] = false end
+  return changed
 end
 
--- Bytes of the values that the gets will find, told before anything is written.
-local function answer_bytes(size)
-  local total = 0
+-- What the gets find, told before anything is written: nil if it is more than an answer holds.
+local function found_values(changed)
+  local values, bytes = {}, 0
   for i = FIRST_GET, #ARGV do
-    total = total + (size[ARGV[i]] or redis.call('HSTRLEN', STATE, ARGV[i]))
+    local value = changed[ARGV[i]]
+    if value == nil then value = s and not is_dead(ARGV[i]) and redis.call('HGET', STATE, ARGV[i]) end
+    values[#values + 1] = value or false
+    bytes = bytes + (value and value_bytes(value) or 0)
+    if bytes > MOST_BYTES then return nil end
   end
-  return total
+  return values
 end
 
 -- How many of the keys ARGV[from], ARGV[from + step] ... to are dead.
@@ -115,13 +119,8 @@ local function delete_values()
   return deleted
 end
 
-local function get_values()
-  local values = {}
-  in_slices(ARGV, FIRST_GET, #ARGV, 1, function(from, to)
-    local got = redis.call('HMGET', STATE, unpack(ARGV, from, to))
-    for _, value in ipairs(got) do values[#values + 1] = value end
-  end)
-  return values, expiries_among(s, FIRST_GET, #ARGV, 1)
+local function get_expiries()
+  return expiries_among(s, FIRST_GET, #ARGV, 1)
 end
 
 local current = tag(s)
@@ -129,8 +128,9 @@ if OWN_KEY ~= '' then current = value_tag(OWN_KEY) end
 local answer = ended(s, current)
 if answer then
   if answer[1] ~= 'ok' then return answer end
-  if answer_bytes({}) > MOST_BYTES then return {'too_large', 'bytes', 1} end
-  answer[#answer + 1], answer[#answer + 2] = get_values()
+  local found = found_values({})
+  if not found then return {'too_large', 'bytes', 1} end
+  answer[#answer + 1], answer[#answer + 2] = found, get_expiries()
   return answer
 end
 local values, has_moved, bytes = merged_values()
@@ -139,7 +139,8 @@ if has_moved then
   return {'moved', NOW, values, expiries_among(s, FIRST_MERGE, FIRST_TAG - 1, 2)}
 end
 if not s and SETS + MERGES == 0 then return {'absent'} end
-if GETS > 0 and answer_bytes(changed_sizes()) > MOST_BYTES then return refuse(s, 'too_large', 'bytes') end
+local found = found_values(GETS > 0 and changed_values() or {})
+if not found then return refuse(s, 'too_large', 'bytes') end
 
 local created = not s
 s = s or create()
@@ -149,4 +150,4 @@ if (changed or SETS + MERGES > 0 or deleted > 0) and not created then advance(s)
 renew(s)
 remember(s, OK, added, deleted)
 commit(s)
-return reply(s, 0, added, deleted, get_values())
+return reply(s, 0, added, deleted, found, get_expiries())
