@@ -7,12 +7,13 @@ asked: an entry is rather too old than outliving its session.
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec.structs import replace
 
 from service.clock import Clock
 from service.errors import Unavailable
-from service.hot import Entry, Fill, HotTier
+from service.hot import MOST_LINES, Entry, Fill, HotTier
 from service.model import Freshness, Reading, SessionRef, Touch, View
 from service.store import RedisStore
 
@@ -91,10 +92,9 @@ class ReadThrough:
     def _held_view(self, ref: SessionRef, held: Entry, reading: Reading, now: float) -> View | None:
         """Answer from an entry, and keep open what that has opened."""
         view = held.view(reading, now)
-        if view is not None and view.page is not None and view.page.lines is not held.log.lines:
-            etag, window = held.session.etag, reading.window
-            assert window is not None
-            self._hot.reshape(ref, etag, lambda entry: entry.opened(window))
+        lines = view.page.lines if view and view.page else held.log.lines
+        if lines is not held.log.lines and len(lines) <= MOST_LINES:
+            self._hot.reshape(ref, held.session.etag, partial(Entry.opened, lines=lines))
         return view
 
     async def _shared_fetch(self, ref: SessionRef, reading: Reading) -> View | None:

@@ -12,6 +12,7 @@ from service.chunks import Sealing
 from service.codec import NUMBER_BYTES, pack_number, unpack_number, unpack_value, value_bytes
 from service.hot.packed_log import Found, PackedLog
 from service.hot.packed_map import MOST_BYTES, Known, PackedMap
+from service.lines import Lines
 from service.model import Page, Reading, Session, StateKey, StatePart, StoredValue, View, Window
 from service.writes import Append, Appended, Removed, StateDeleted, StateWrite, Written
 
@@ -146,10 +147,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         fresh = self.verified(deleted.session, deleted.now_ms, now)
         return replace(fresh, state=self.state.without(prefix.encode()))
 
-    def opened(self, window: Window) -> "Entry":
-        """Return this entry with what a window lets in rendered, as far as it is held."""
-        found = self._find(window)
-        return self if found is None else replace(self, log=found.log.bounded())
+    def opened(self, lines: Lines) -> "Entry":
+        """Return this entry with lines that a view of it has rendered."""
+        return replace(self, log=replace(self.log, lines=lines).bounded())
 
     def closed(self) -> "Entry":
         """Return this entry with nothing rendered that is sealed."""
