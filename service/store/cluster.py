@@ -75,7 +75,7 @@ def slot_map(reply: object, teller: Address) -> SlotMap:
             ranges.append((first, last, address))
             owners[first : last + 1] = [address] * (last + 1 - first)
             shards.setdefault(address, Shard(first, name.decode(), address))
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise Unmapped from error
     if not shards:
         raise Unmapped

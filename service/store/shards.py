@@ -5,7 +5,17 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
-from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from service.store.channel import CALL_SECONDS, Call, Channel
 from service.store.cluster import Address, Aim, Asked, Node, Shard, SlotMap, redirected, slot_map
@@ -16,6 +26,9 @@ from service.store.tracking import TRUST_SECONDS, OnInvalidated, Tracking
 
 _SLOTS = pack((b"CLUSTER", b"SLOTS"))
 _ASKING = pack((b"ASKING",))
+
+_OUTDATED = (TryAgainError, ClusterDownError, ReadOnlyError, MasterDownError)
+"""Answers after which another map may help."""
 
 _Lane = tuple[Address, bool]
 """To a node, for what is large or for the rest."""
@@ -77,7 +90,7 @@ class Shards:
             return again(call)
         if isinstance(cause, AskError) and isinstance(call.aim, bytes | Asked):
             return again(call, aim=await self._follow(cause, call, call.aim))
-        if not isinstance(cause, NoScriptError):
+        if not failure.was_refused or isinstance(cause, _OUTDATED):
             _ = self._learn_soon()  # the next try may find another map
         return None
 
@@ -128,17 +141,21 @@ class Shards:
         return self._learning
 
     async def _learn(self) -> None:
+        faults: list[Exception] = []
         for address in self._candidates():
             try:
                 async with asyncio.timeout(ASK_SECONDS):
                     reply = await self._ask_for_slots(address)
                 self._hear(reply, address)
             except RedisFailure as failure:
-                self._fault = cast("Exception", failure.__cause__)
+                faults.append(cast("Exception", failure.__cause__))
             except (RedisError, OSError) as error:
-                self._fault = error
+                faults.append(error)
             else:
                 return
+        # What one has answered says more than that another is away.
+        replies = [each for each in faults if isinstance(each, ResponseError | AuthenticationError)]
+        self._fault = (replies or faults)[0]
 
     def _candidates(self) -> Sequence[Address]:
         """Return all who may know, each time another first: one that is cut off may be wrong."""

@@ -45,15 +45,12 @@ async def every_session(client: AsyncClient) -> None:
         token = {"Lease-Token": lease.json()["token"]}
         assert (await client.patch(path, json={}, headers=token)).status_code == 200
         assert (await client.delete(f"{path}/lease", headers=token)).status_code == 204
-    found, cursor = [], ""
-    while cursor is not None:
-        page = (
-            await client.get(
-                f"/v1/sessions?limit=7&cursor={cursor}" if cursor else "/v1/sessions?limit=7"
-            )
-        ).json()
+    found: list[str] = []
+    params = {"limit": "7"}
+    while params:
+        page = (await client.get("/v1/sessions", params=params)).json()
         found += [session["id"] for session in page["sessions"]]
-        cursor = page["next"]
+        params = {"limit": "7", "cursor": page["next"]} if page["next"] else {}
     assert sorted(found) == sorted(names)
     for name in names:
         answer = (await client.get(f"/v1/sessions/{name}/messages")).json()
