@@ -141,7 +141,11 @@ class Migration:
     def end(self) -> None:
         """Give the slot to the target (MOVED)."""
         for node in (self.target, self.source):
-            self._set(node, "NODE", self.target)
+            self.claim(node)
+
+    def claim(self, node: Server) -> None:
+        """Let one node believe that the target has the slot."""
+        self._set(node, "NODE", self.target)
 
     def back(self) -> "Migration":
         """Return the way back."""

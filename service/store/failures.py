@@ -48,7 +48,7 @@ _REPLIES: dict[type[Exception], str] = {
     AuthenticationError: "Redis refused the password or user",
     NoPermissionError: "this Redis user may not run scripts or commands that the service needs",
     TryAgainError: "a slot of the Redis cluster is being moved",
-    AskError: "this Redis is a node of a cluster: write redis+cluster:// in REDIS_URL",
+    AskError: "another node of the cluster has the slot: is it redis+cluster:// in REDIS_URL?",
     ResponseError: "Redis answered with an error",
 }
 _PASSING = (TryAgainError, ClusterDownError)
