@@ -137,9 +137,9 @@ class Server:
         self.close()
 
 
-def start_server(flavour: Flavour, *options: str) -> Server:
+def start_server(flavour: Flavour, *options: str, port: int | None = None) -> Server:
     """Start a server on a free port; `options` are its command line: `"--maxmemory", "5mb"`."""
-    port, directory = free_port(), Path(tempfile.mkdtemp(prefix="ballast-test-"))
+    port, directory = port or free_port(), Path(tempfile.mkdtemp(prefix="ballast-test-"))
     try:
         process = _spawn(flavour, port, directory, options)
         server = Server(

@@ -11,6 +11,7 @@ from hiredis import PushNotification, Reader
 from redis.asyncio.connection import AbstractConnection, DefaultParser
 from redis.exceptions import InvalidResponse, RedisError
 
+from service.store.cluster import ANYWHERE, Aim
 from service.store.failures import Busy, translate
 from service.store.topology import Topology
 
@@ -27,6 +28,8 @@ class Call:
     is_repeatable: bool
     deadline: float
     reply: asyncio.Future[object]
+    is_large: bool = False
+    aim: Aim = ANYWHERE
     was_sent: bool = False
 
     def answer(self, reply: object) -> None:

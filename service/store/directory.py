@@ -14,8 +14,13 @@ former end, and all of it is delivered again, on another page than before.
 COUNT counts keys, so with a large one the end moves whenever some keys come or go, and a listing
 with small pages would begin its stretch anew for ever. With 1 it moves only when a bucket becomes
 empty, an empty one is filled, or the table changes its size.
+
+In a cluster the primaries follow each other by their lowest slots. A cursor is one node's own: if
+that node is no primary any more, the listing goes on at the beginning of the next, which is whoever
+took its slots.
 """
 
+import asyncio
 import base64
 from collections.abc import Sequence
 from typing import Annotated
@@ -25,6 +30,7 @@ import msgspec
 from service.codec import session_of, unpack_header
 from service.errors import BadInput, Fault, Unavailable
 from service.model import Listing, Namespace, Session, SessionId, SessionRef
+from service.store.cluster import ANYWHERE, Shard
 from service.store.keys import id_of_log, log_pattern, session_keys
 from service.store.link import Link
 from service.store.scripts import script
@@ -44,14 +50,29 @@ _Cursor = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Place(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """Where a page begins: a cursor of SCAN; and how far the stretch that ends at `end` came."""
+    """Where a page begins: a cursor of SCAN; and how far the stretch that ends at `end` came.
+
+    `node` is the primary that it is in, `slot` the lowest that this had.
+    """
 
     start: _Cursor
     end: _Cursor = 0
     last: str = ""
+    node: str = ""
+    slot: _Cursor = 0
 
     def undelivered(self, ids: set[SessionId], end: int) -> set[SessionId]:
         return {sid for sid in ids if sid > self.last} if end == self.end else ids
+
+    def at(self, start: int, end: int = 0, last: str = "") -> "_Place":
+        return _Place(start, end, last, self.node, self.slot)
+
+    def among(self, shards: Sequence[Shard]) -> "tuple[Sequence[Shard], _Place | None]":
+        """Return the primaries that are not read to their end, and the place in the first."""
+        here = [shard for shard in shards if shard.id == self.node]
+        slot = here[0].slot if here else self.slot
+        rest = [shard for shard in shards if shard.slot >= slot]
+        return rest, self if here else _beginning(rest)
 
 
 class Directory:
@@ -71,48 +92,56 @@ class Directory:
         place = _Place(0) if cursor is None else _parse(cursor)
         found, after = await self._find(namespace, prefix, limit, place)
         refs = [SessionRef(namespace=namespace, id=sid) for sid in found]
-        sessions: list[Session] = []
-        for first in range(0, len(refs), MOST_DESCRIBED):
-            sessions += await self._describe(refs[first : first + MOST_DESCRIBED])
-        return Listing(sessions=tuple(sessions), next=None if after is None else _token(after))
+        sessions = tuple(await self._describe(refs))
+        return Listing(sessions=sessions, next=None if after is None else _token(after))
 
     async def _find(
         self, namespace: Namespace, prefix: str, limit: int, place: _Place
     ) -> tuple[set[SessionId], _Place | None]:
         """Return ids, and where the next page begins, None at the end."""
         found: set[SessionId] = set()
-        count = 1 if place.last else limit
+        pattern, count = log_pattern(namespace, prefix), 1 if place.last else limit
+        shards, here = place.among(await self._link.shards())
         for _ in range(MOST_SCANS):
-            ids, end = await self._scan(namespace, prefix, place.start, count)
-            ids, room = place.undelivered(ids, end) - found, limit - len(found)
+            if here is None:
+                break
+            names, end = await self._scan(shards[0], pattern, here.start, count)
+            ids = here.undelivered({id_of_log(namespace, name) for name in names}, end) - found
+            room = limit - len(found)
             if len(ids) > room and count == 1:
                 part = sorted(ids)[:room]  # code points sort as their UTF-8 does
-                return found.union(part), _Place(place.start, end, part[-1])
+                return found.union(part), here.at(here.start, end, part[-1])
             if len(ids) > room:
                 count //= 2
                 continue
             found |= ids
-            if end == 0:
-                return found, None
-            place = _Place(end)
+            shards = shards if end else shards[1:]
+            here = here.at(end) if end else _beginning(shards)
             if 2 * len(found) >= limit:
                 break
             count = min(2 * count, MOST_KEYS)  # less than half was found: twice as many may fit
-        return found, place
+        return found, here
 
     async def _scan(
-        self, namespace: Namespace, prefix: str, start: int, count: int
-    ) -> tuple[set[SessionId], int]:
-        """Return the ids of one stretch, and its end; 0 is the end of all."""
-        pattern = log_pattern(namespace, prefix)
-        reply = await self._link.command("SCAN", start, "MATCH", pattern, "COUNT", count)
+        self, shard: Shard, pattern: bytes, start: int, count: int
+    ) -> tuple[list[bytes], int]:
+        """Return the names of one stretch, and its end; 0 is the end of all that is there."""
+        reply = await self._link.command(
+            "SCAN", start, "MATCH", pattern, "COUNT", count, aim=shard.address or ANYWHERE
+        )
         if not (isinstance(reply, list) and len(reply) == _SCAN_PARTS):
             raise Unavailable("What answers is no Redis.")
-        end, names = reply
-        return {id_of_log(namespace, name) for name in names}, int(end)
+        return reply[1], int(reply[0])
 
     async def _describe(self, refs: Sequence[SessionRef]) -> list[Session]:
         """Return those that are still there."""
+        # In a cluster no script may touch two slots: each session has its own call.
+        size = 1 if self._link.is_cluster else MOST_DESCRIBED
+        groups = [refs[first : first + size] for first in range(0, len(refs), size)]
+        described = await asyncio.gather(*map(self._describe_together, groups))
+        return [session for group in described for session in group]
+
+    async def _describe_together(self, refs: Sequence[SessionRef]) -> list[Session]:
         keys = [key for ref in refs for key in session_keys(ref)]
         told = await self._link.run(script("describe"), keys, [len(keys) // len(refs)])
         return [
@@ -120,6 +149,11 @@ class Directory:
             for ref, facts in zip(refs, told, strict=True)
             if facts is not None
         ]
+
+
+def _beginning(shards: Sequence[Shard]) -> _Place | None:
+    """Return where the first of some primaries begins, None if there is none."""
+    return _Place(0, node=shards[0].id, slot=shards[0].slot) if shards else None
 
 
 def _token(place: _Place) -> str:

@@ -9,6 +9,7 @@ import ssl
 from dataclasses import dataclass
 
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
@@ -17,6 +18,7 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
+    TryAgainError,
 )
 
 from service.errors import Outcome, ServiceError, StoreFull, Unavailable
@@ -29,6 +31,7 @@ _REFUSALS = {
     "NOREPLICAS": "Redis has too few replicas and refuses writes",
     "MASTERDOWN": "Redis lost its primary",
     "CLUSTERDOWN": "the Redis cluster is down",
+    "cluster support disabled": "this Redis is no cluster: write redis:// in REDIS_URL",
     "BUSY ": "Redis is busy with a script",
     "max number of clients": "Redis has no free connection: its client limit is reached",
     "max clients": "Redis has no free connection: its client limit is reached",
@@ -44,12 +47,20 @@ _REPLIES: dict[type[Exception], str] = {
     BusyLoadingError: "Redis is loading its data",
     AuthenticationError: "Redis refused the password or user",
     NoPermissionError: "this Redis user may not run scripts or commands that the service needs",
+    TryAgainError: "a slot of the Redis cluster is being moved",
+    AskError: "another node of the cluster has the slot: is it redis+cluster:// in REDIS_URL?",
     ResponseError: "Redis answered with an error",
 }
+_PASSING = (TryAgainError, ClusterDownError)
+"""Answers that another try may not get."""
 
 
 class NoPrimary(OSError):
     """The sentinels name none, or one that is none."""
+
+
+class Unmapped(OSError):
+    """Nobody has told yet which node of the cluster has a slot, or nobody has it."""
 
 
 class Busy(TimeoutError):
@@ -58,6 +69,7 @@ class Busy(TimeoutError):
 
 _CAUSES: dict[type[BaseException], str] = {
     NoPrimary: "its sentinels know of no primary",
+    Unmapped: "no node of its cluster says who has the slot",
     Busy: "the connection to it is busy",
     ssl.SSLCertVerificationError: (
         "the TLS certificate of Redis is not trusted: set REDIS_TLS_CA, or REDIS_TLS_VERIFY=off"
@@ -110,8 +122,11 @@ def translate(error: Exception, *, was_sent: bool, is_greeting: bool = False) ->
         words=words + _GREETING if is_greeting and words in _AMBIGUOUS else words,
         was_sent=was_sent,
         was_refused=is_reply,
-        is_passing=not isinstance(error, ResponseError | AuthenticationError)
-        and not any(isinstance(cause, ssl.SSLError) for cause in _chain(error)),
+        is_passing=isinstance(error, _PASSING)
+        or (
+            not isinstance(error, ResponseError | AuthenticationError)
+            and not any(isinstance(cause, ssl.SSLError) for cause in _chain(error))
+        ),
     )
     failure.__cause__ = error
     return failure

@@ -39,7 +39,8 @@ class LeaseStore:
 
     async def check(self, ref: SessionRef, token: str) -> bool:
         """Whether the token has the lease now."""
-        return await self._link.command("GET", lease_key(ref)) == token.encode()
+        key = lease_key(ref)
+        return await self._link.command("GET", key, aim=key) == token.encode()
 
     async def _run(self, ref: SessionRef, *args: Argument) -> Reply:
         reply = await self._link.run(script("lease"), [lease_key(ref)], args)

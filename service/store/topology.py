@@ -1,8 +1,9 @@
-"""Where the primary is: at one address, or wherever the sentinels say; redis-py connects to it."""
+"""Where the primary is: at one address, wherever the sentinels say, or one of a cluster's."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection
@@ -21,6 +22,9 @@ ASK_SECONDS = 0.3
 
 SENTINEL_PORT = 26_379
 _SENTINEL = "+sentinel"
+
+CLUSTER_PORT = 6_379
+_CLUSTER = "+cluster"
 
 _OPTIONS: dict[str, object] = {
     "socket_connect_timeout": CONNECT_SECONDS,
@@ -59,11 +63,20 @@ class Single:
 
     async def open(self) -> AbstractConnection:
         """See Topology."""
-        return await _opened(self.make())
+        return await opened(self.make())
 
     def make(self) -> AbstractConnection:
         """Return a connection that is not opened yet."""
         return cast("AbstractConnection", self._pool.make_connection())  # type: ignore[no-untyped-call] # redis-py has it bare
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """Nodes of a cluster, each of which may say where its primaries are."""
+
+    addresses: tuple[tuple[str, int], ...]
+    like: Single
+    """Makes connections to any node of it, but for their address."""
 
 
 class Sentinels:
@@ -83,8 +96,8 @@ class Sentinels:
         connection = self._primary.make()
         assert isinstance(connection, Connection)
         connection.host, connection.port = await self._find()
-        await _opened(connection)
-        role = await _ask(connection, "ROLE")
+        await opened(connection)
+        role = await ask(connection, "ROLE")
         if role[0] == b"master":
             return connection
         await connection.disconnect(nowait=True)
@@ -95,9 +108,7 @@ class Sentinels:
             try:
                 async with asyncio.timeout(ASK_SECONDS):
                     connection = await sentinel.open()
-                    found = await _ask(
-                        connection, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name
-                    )
+                    found = await ask(connection, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
                     await connection.disconnect(nowait=True)
             except (RedisError, OSError):
                 continue
@@ -106,40 +117,76 @@ class Sentinels:
         raise NoPrimary
 
 
-def topology_of(target: RedisTarget) -> Topology | None:
+def topology_of(target: RedisTarget) -> Topology | Seeds | None:
     """Return where a target leads, None if its URL cannot be read."""
     url = target.url or ""
     options = target.tls_options() if url.startswith("rediss") else {}
+    scheme = url.partition("://")[0]
     try:
-        if _SENTINEL in url.partition("://")[0]:
+        if _SENTINEL in scheme:
             return _sentinels_of(url, options)
-        return Single(url, options)
+        return _seeds_of(url, options) if _CLUSTER in scheme else Single(url, options)
     except (ValueError, TypeError, AttributeError, RedisError):
         # An option in the URL that redis-py does not know, or takes for something else.
         return None
 
 
-def _sentinels_of(url: str, options: Mapping[str, object]) -> Sentinels:
-    """Read `redis+sentinel://[[user]:password@]host[:port],.../name[/db]`, then as ever."""
+class _Parts(NamedTuple):
+    """`scheme+kind://[account@]hosts/path[?query]`; account and query with their marks."""
+
+    scheme: str
+    account: str
+    hosts: list[str]
+    path: str
+    query: str
+
+
+def _split(url: str) -> _Parts:
     # By hand: urlsplit takes several hosts for a wrong one, in some versions.
     scheme, _, rest = url.partition("://")
     authority, _, path = rest.partition("/")
     account, at, hosts = authority.rpartition("@")
     path, mark, query = path.partition("?")
-    name, _, db = path.partition("/")
-    if not name or not hosts:
+    if not hosts:
         raise ValueError
-    primary = f"{scheme.removesuffix(_SENTINEL)}://{account}{at}primary/{db}{mark}{query}"
-    sentinels = [_sentinel_at(host) for host in hosts.split(",")]
+    return _Parts(scheme.partition("+")[0], account + at, hosts.split(","), path, mark + query)
+
+
+def _sentinels_of(url: str, options: Mapping[str, object]) -> Sentinels:
+    """Read `redis+sentinel://[[user]:password@]host[:port],.../name[/db]`, then as ever."""
+    parts = _split(url)
+    name, _, db = parts.path.partition("/")
+    if not name:
+        raise ValueError
+    primary = f"{parts.scheme}://{parts.account}primary/{db}{parts.query}"
+    sentinels = [
+        Single(f"redis://{_host(host)}:{port}", {})
+        for host, port in (_address(each, SENTINEL_PORT) for each in parts.hosts)
+    ]
     return Sentinels(sentinels, unquote(name), Single(primary, options))
 
 
-def _sentinel_at(host: str) -> Single:
-    has_port = urlsplit(f"//{host}").port is not None
-    return Single(f"redis://{host}" if has_port else f"redis://{host}:{SENTINEL_PORT}", {})
+def _seeds_of(url: str, options: Mapping[str, object]) -> Seeds:
+    """Read `redis+cluster://[[user]:password@]host[:port],...[/0]`, then as ever."""
+    parts = _split(url)
+    if parts.path not in {"", "0"}:
+        raise ValueError  # a cluster has one database
+    like = Single(f"{parts.scheme}://{parts.account}primary/0{parts.query}", options)
+    return Seeds(tuple(_address(each, CLUSTER_PORT) for each in parts.hosts), like)
 
 
-async def _opened(connection: AbstractConnection) -> AbstractConnection:
+def _address(host: str, port: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{host}")
+    if not parts.hostname or parts.query:
+        raise ValueError
+    return parts.hostname, parts.port or port
+
+
+def _host(name: str) -> str:
+    return f"[{name}]" if ":" in name else name
+
+
+async def opened(connection: AbstractConnection) -> AbstractConnection:
     """Return a connection when it is open; what was begun in vain is closed."""
     try:
         await connection.connect()  # type: ignore[no-untyped-call] # redis-py has it bare
@@ -149,7 +196,7 @@ async def _opened(connection: AbstractConnection) -> AbstractConnection:
     return connection
 
 
-async def _ask(connection: AbstractConnection, *command: str) -> Any:  # noqa: ANN401 # a reply
+async def ask(connection: AbstractConnection, *command: str) -> Any:  # noqa: ANN401 # a reply
     """Return a reply; without one the connection is closed."""
     try:
         await connection.send_command(*command, check_health=False)

@@ -46,7 +46,7 @@ class Watch:
         """Ask Redis once; say in the log when it came or went, once."""
         started = self._clock.monotonic()
         try:
-            info = _parse_info(await self._link.command("INFO"))
+            infos = [_parse_info(reply) for reply in await self._link.everywhere("INFO")]
         except ServiceError as error:
             self._tell(error.detail)
             self._failures += 1
@@ -57,7 +57,11 @@ class Watch:
         self._failures = 0
         self._told.clear()
         latency_ms = (self._clock.monotonic() - started) * 1000
-        self._status = replace(_facts(self._nothing, info), connected=True, latency_ms=latency_ms)
+        # Of several primaries the fullest tells: it will be the first that is full.
+        fullest = max(infos, key=lambda info: _number(info, "used_memory") or 0)
+        self._status = replace(
+            _facts(self._nothing, fullest), connected=True, latency_ms=latency_ms
+        )
 
     def _tell(self, detail: str) -> None:
         """Log each way of failing once an outage: a server that comes up shows several."""

@@ -6,6 +6,8 @@ import pytest
 from redis import Redis
 
 from service.store import RedisStore
+from tests.clusters import Clustered, start_cluster
+from tests.conftest import FLAVOURS
 from tests.servers import Server
 from tests.store_calls import Chat
 
@@ -15,6 +17,20 @@ def redis(server: Server) -> Iterator[Redis]:
     """Give a plain client of the server under test."""
     with Redis.from_url(server.url) as client:
         yield client
+
+
+@pytest.fixture(scope="session", params=FLAVOURS)
+def shared_cluster(request: pytest.FixtureRequest) -> Iterator[Clustered]:
+    """Run a cluster of either flavour."""
+    with start_cluster(request.param) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: Clustered) -> Clustered:
+    """Give that cluster empty; whoever stops a node starts a cluster of their own."""
+    shared_cluster.empty()
+    return shared_cluster
 
 
 @pytest.fixture

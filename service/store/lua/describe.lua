@@ -1,7 +1,6 @@
 -- Tells of many sessions what a listing tells of each.
 --
--- KEYS      all keys of each session, one session after the other. Not of one slot: what speaks to a
---           Cluster has to call this once for each slot.
+-- KEYS      all keys of each session, one session after the other; in a cluster of one slot.
 -- ARGV[1]   how many keys a session has
 -- Answers   {{header, state keys} or false where there is no session, ...}
 
