@@ -33,6 +33,7 @@ async def link(cluster: Clustered, told: Told) -> AsyncIterator[Link]:
     link = Link(RedisTarget(url=cluster.url), on_invalidated=told.append)
     assert not link.is_tracking
     assert await link.everywhere("PING") == [b"PONG"] * 3
+    told.clear()
     yield link
     await link.aclose()
 
