@@ -94,7 +94,7 @@ class ReadThrough:
         view = held.view(reading, now)
         lines = view.page.lines if view and view.page else held.log.lines
         if lines is not held.log.lines and len(lines) <= MOST_LINES:
-            self._hot.reshape(ref, held.session.etag, partial(Entry.opened, lines=lines))
+            self._hot.reshape(ref, held.session.etag.gen, partial(Entry.opened, lines=lines))
         return view
 
     async def _shared_fetch(self, ref: SessionRef, reading: Reading) -> View | None:

@@ -124,7 +124,7 @@ class Sealer:
             if not await self._store.seal(ref, etag.gen, sealing):
                 self._hot.deleted(ref)  # somebody else was faster: it is not what is there
                 return
-            self._hot.reshape(ref, etag, partial(Entry.sealed_by, sealing=sealing))
+            self._hot.reshape(ref, etag.gen, partial(Entry.sealed_by, sealing=sealing))
             before = sealing.chunk
             elements = [each for each in elements if each >= pack_number(sealing.last_seq + 1)]
         if len(elements) >= LONG_TAIL:
@@ -138,7 +138,7 @@ class Sealer:
         held = self._hot.peek(ref)
         if held is not None and held.log.tail_count >= tail:
             return held.session.etag, *held.log.unsealed(held.first_seq or 0)
-        view = await self._store.read(ref, Reading(window=Window(limit=min(tail, MOST_READ))))
+        view = await self._store.read(ref, Reading(window=Window(limit=min(tail + 1, MOST_READ))))
         return (view.session.etag, *_split(view.elements)) if view else None
 
 

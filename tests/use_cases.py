@@ -8,6 +8,7 @@ from typing import Any
 
 from redis import Redis
 
+from service.chunks import Sealing
 from service.clock import SystemClock
 from service.hot import HotTier
 from service.model import Conditions, Limits, Reading, SessionRef, View
@@ -35,6 +36,11 @@ class HeldStore(RedisStore):
         view = await super().read(ref, reading, known)
         await self._came("read")
         return view
+
+    async def seal(self, ref: SessionRef, gen: str, sealing: Sealing) -> bool:
+        is_taken = await super().seal(ref, gen, sealing)
+        await self._came("seal")
+        return is_taken
 
     async def _run(
         self, name: str, ref: SessionRef, args: Sequence[Argument], conditions: Conditions

@@ -6,6 +6,7 @@ No object a message at rest. What was rendered stays so until the entry gets col
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import compress, count
 
 import msgspec
 from msgspec.structs import replace
@@ -18,7 +19,7 @@ from service.chunks import (
     pack_message,
     read_span,
 )
-from service.codec import NUMBER_BYTES, pack_number
+from service.codec import pack_number
 from service.lines import Lines, Span, Window
 
 MOST_BYTES = 262_144
@@ -131,23 +132,29 @@ class PackedLog(msgspec.Struct, frozen=True):
         return self.sealed[-1] if self.sealed else None, tail
 
     def sealed_by(self, sealing: Sealing) -> "PackedLog":
-        """Return this log after a sealing of it was taken; what it has not got stays unknown."""
-        # Elements begin with their first seq, and sort as it does.
-        first, last = sealing.chunk[:NUMBER_BYTES], pack_number(sealing.last_seq + 1)
-        oldest = self.sealed[0] if self.sealed else next(_elements(self.tail), None)
-        if oldest is None or oldest[:NUMBER_BYTES] > first:
+        """Return this log after a sealing was taken, if it holds just what that was made of."""
+        held = [*self.sealed[-1:], *_elements(self.tail)]
+        is_first = (each.startswith(sealing.identity) for each in held)
+        start = next(compress(count(), is_first), len(held))
+        end = start + sealing.elements
+        if not _is_replaced(held[start:end], sealing):
             return self
-        sealed = [each for each in self.sealed if each < first]
-        tail = list(_elements(self.tail))
         # What could not be packed stays before the chunk.
-        sealed += [each for each in tail if each < first]
-        tail = [each for each in tail if each >= last]
-        elements = (*sealed, sealing.chunk)
-        bytes_ = sum(map(len, elements))
+        sealed = (*self.sealed[:-1], *held[:start], sealing.chunk)
+        tail, bytes_ = held[end:], sum(map(len, sealed))
         # Lines may lag behind the tail alone.
         lines = _rendered(self).lines if self.lines else self.lines
-        log = PackedLog(elements, _records(tail), len(tail), lines, self.newest_seq, bytes_)
+        log = PackedLog(sealed, _records(tail), len(tail), lines, self.newest_seq, bytes_)
         return log.bounded()
+
+
+def _is_replaced(elements: Sequence[bytes], sealing: Sealing) -> bool:
+    """Whether these are what a sealing takes the place of, as `seal.lua` judges it."""
+    return (
+        len(elements) == sealing.elements
+        and not any(map(is_chunk, elements[1:]))
+        and read_span(elements[-1]).end - 1 == sealing.last_seq
+    )
 
 
 def _is_enough(lines: Lines, window: Window, span: Span, count: int) -> bool:

@@ -89,14 +89,17 @@ class HotTier:
             for fill in self._fills.get(ref, ()):
                 fill.is_unsure = True
 
-    def reshape(self, ref: SessionRef, etag: ETag, change: Callable[[Entry], Entry]) -> None:
-        """Keep the same content of a session in another form, if that is still what is held."""
+    def reshape(self, ref: SessionRef, gen: str, change: Callable[[Entry], Entry]) -> None:
+        """Hold the same content of a session in another form; nobody has used it by that."""
         entry = self._entries.get(ref)
-        if entry is not None and entry.session.etag == etag:
-            is_verified = ref in self._verified
-            self._put(ref, change(entry))
-            if is_verified and ref in self._entries:
-                self._verified.add(ref)
+        if entry is None or entry.session.etag.gen != gen:
+            return
+        changed = change(entry)
+        self._bytes += changed.weight - entry.weight
+        self._entries[ref] = changed  # it keeps its place
+        self._open_bytes -= self._open.pop(ref, 0)
+        self._note_open(ref, changed)
+        self.evict(self._bytes - self.budget_bytes)
 
     def count(self, *, is_hit: bool) -> None:
         """Count a read that was, or was not, answered from here."""

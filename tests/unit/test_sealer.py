@@ -1,5 +1,6 @@
 """The sealer: what was written much is packed at once, what is idle a while later."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -243,3 +244,34 @@ async def test_what_cannot_be_packed_is_counted_and_ends_nothing(
 
     assert packed.sealer.failures == 1
     assert packed.shape() == [False] * LONG_TAIL
+
+
+async def test_memory_follows_a_sealing_though_more_was_said_meanwhile(packed: Packed) -> None:
+    await packed.say(LONG_TAIL)
+    packed.store.is_holding = True
+    due = asyncio.create_task(packed.sealer.seal_due())
+    await packed.store.reach(1)
+    packed.store.is_holding = False
+    await packed.say(3)
+    packed.store.release()
+    await due
+
+    held = packed.hot.peek(CHAT)
+    assert held is not None
+    assert (held.log.tail_count, held.log.count) == (3, LONG_TAIL + 3)
+    assert packed.shape() == [True, False, False, False]
+    assert len(await packed.chat.texts()) == LONG_TAIL + 3
+
+
+async def test_what_was_deleted_meanwhile_is_not_brought_back_by_a_sealing(packed: Packed) -> None:
+    await packed.say(LONG_TAIL)
+    packed.store.is_holding = True
+    due = asyncio.create_task(packed.sealer.seal_due())
+    await packed.store.reach(1)
+    packed.store.is_holding = False
+    await packed.chat.delete_one(5)
+    assert len(await packed.chat.texts()) == LONG_TAIL - 1
+    packed.store.release()
+    await due
+
+    assert len(await packed.chat.texts()) == LONG_TAIL - 1
