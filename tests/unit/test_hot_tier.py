@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
 from service.chunks import pack_message
 from service.codec import pack_value
 from service.hot import Entry, Fill, HotTier
 from service.hot.entry import OVERHEAD_BYTES
+from service.hot.packed_log import PackedLog
 from service.model import (
     ETag,
     Message,
@@ -401,6 +404,36 @@ def test_a_session_without_messages_has_an_empty_page() -> None:
 
     assert answer is not None
     assert answer.page == Page()
+
+
+def test_what_was_rendered_longest_ago_is_closed_first_and_nothing_leaves_for_it() -> None:
+    hot = HotTier(100 * OVERHEAD_BYTES)
+    refs = [ref_of(str(number)) for number in range(12)]
+    window = Window(limit=40)
+    for ref in refs:
+        elements = tuple(pack_message(seq, 1_000, b'{"n":"%d"}' % seq) for seq in range(1, 41))
+        log = PackedLog.of(elements)
+        held = replace(entry(messages=40), first_seq=1, last_seq=40, log=log)
+        hot.created(ref, held, hot.begin_fill(ref))
+        view = held.view(Reading(window=window), 0.0)
+        assert view is not None
+        assert view.page is not None
+        hot.reshape(ref, "gen", partial(Entry.opened, lines=view.page.lines))
+        assert hot.status.bytes == sum(each.weight for each in hot._entries.values())
+
+    is_open = [bool(kept.log.lines) for kept in map(hot.peek, refs) if kept]
+    assert is_open == sorted(is_open)
+    assert 0 < sum(is_open) < len(refs) == hot.status.sessions
+    assert hot.status.evicted == 0
+
+
+def test_only_what_is_of_the_same_session_is_reshaped() -> None:
+    hot = HotTier(10_000)
+    held = filled(hot, entry(3))
+    hot.reshape(REF, "other", advanced)
+    hot.reshape(ref_of("none"), "gen", advanced)
+
+    assert hot.peek(REF) is held
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (3, 1)])

@@ -217,3 +217,17 @@ def test_what_is_read_stays_rendered_up_to_a_bound(monkeypatch: pytest.MonkeyPat
     assert opened.span == Span(len(opened.log.lines) - 200, len(opened.log.lines))
     assert len(opened.log.bounded().lines) == LEAST_LINES
     assert opened.log.bounded().closed() == log.closed()
+
+
+def test_a_chunk_without_room_for_the_next_message_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packing, "PACKED_BYTES", 200)
+    dice = Random(2)
+    texts = [b'{"t":"%b"}' % dice.randbytes(60).hex().encode() for _ in range(2)]
+    log = sealed(PackedLog().appended(1, 0, texts[:1]))
+    monkeypatch.setattr(packing, "LEAST_ROOM", 0)
+    log = sealed(log.appended(2, 0, texts[1:]))
+
+    assert len(log.sealed) == 2
+    assert found(log, Window(limit=2), 1, 2) == [Message(1, 0, texts[0]), Message(2, 0, texts[1])]
