@@ -109,10 +109,11 @@ async def test_a_caller_that_gives_up_does_not_fail_the_others(parts: Parts) -> 
 
 async def test_a_failed_read_fails_all_who_wait_and_is_not_kept(own_server: Server) -> None:
     shut_out(own_server)
-    parts, _ = build(own_server.url)
+    parts, link = build(own_server.url)
     reads = [start(parts.sessions.read(REF, LAST)) for _ in range(3)]
     results = await asyncio.gather(*reads, return_exceptions=True)
 
+    await link.aclose()
     assert all(isinstance(result, Unavailable) for result in results)
     assert not parts.sessions._reads._flights
     assert not parts.hot._fills
@@ -120,13 +121,13 @@ async def test_a_failed_read_fails_all_who_wait_and_is_not_kept(own_server: Serv
 
 async def test_a_failed_read_that_everyone_left_is_no_unseen_error(own_server: Server) -> None:
     shut_out(own_server)
-    parts, _ = build(own_server.url)
+    parts, link = build(own_server.url)
     read = start(parts.sessions.read(REF, LAST))
     await asyncio.sleep(0)
     flight = next(iter(parts.sessions._reads._flights.values()))
     read.cancel()
     await asyncio.wait([flight.task])
-    await asyncio.sleep(0)
+    await link.aclose()
 
     assert not parts.sessions._reads._flights
 
@@ -242,7 +243,7 @@ async def test_no_cache_always_asks_for_everything(parts: Parts) -> None:
 async def test_an_outage_is_answered_from_memory_to_those_who_accept_it(
     own_server: Server,
 ) -> None:
-    parts, _ = build(own_server.url)
+    parts, link = build(own_server.url)
     await parts.chat.say("1", "2")
     shut_out(own_server)
     parts.clock.ahead_seconds = 10
@@ -256,7 +257,7 @@ async def test_an_outage_is_answered_from_memory_to_those_who_accept_it(
 
 
 async def test_an_outage_is_told_where_memory_may_not_answer(own_server: Server) -> None:
-    parts, _ = build(own_server.url)
+    parts, link = build(own_server.url)
     await parts.chat.say("1", change=SettingsChange(ttl_ms=30_000))
     await parts.elsewhere.write({"a": b"1"})
     await parts.chat.view(SESSION)  # so the state is not known
@@ -296,7 +297,7 @@ async def test_an_entry_does_not_outlive_its_session_by_the_time_a_reply_takes(
 
 
 async def test_a_retry_that_finds_its_work_done_is_an_acknowledgement(own_server: Server) -> None:
-    parts, _ = build(own_server.url)
+    parts, link = build(own_server.url)
     await parts.chat.say_once("a")
     parts.store.is_holding = True
     lost = start(parts.chat.say_once("b"))
