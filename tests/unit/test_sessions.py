@@ -254,6 +254,7 @@ async def test_an_outage_is_answered_from_memory_to_those_who_accept_it(
     assert [message.data for message in view.page.messages] == [b"1", b"2"]
     assert view.age_seconds is not None
     assert 10 <= view.age_seconds < 15
+    await link.aclose()
 
 
 async def test_an_outage_is_told_where_memory_may_not_answer(own_server: Server) -> None:
@@ -279,6 +280,7 @@ async def test_an_outage_is_told_where_memory_may_not_answer(own_server: Server)
             await parts.sessions.read(ref, reading, freshness)
     parts.clock.ahead_seconds = 20
     assert await parts.sessions.read(REF, LAST, A_MINUTE) is not None
+    await link.aclose()
 
 
 async def test_an_entry_does_not_outlive_its_session_by_the_time_a_reply_takes(
@@ -378,6 +380,7 @@ PROBES = [
     Reading(window=Window(limit=3, before=4), state=StatePart.NAMES),
     Reading(state=StatePart.SOME, keys=(StateKey("a"), StateKey("c"))),
 ]
+    await link.aclose()
 
 
 async def write(chat: Chat, write: StateWrite) -> object:
