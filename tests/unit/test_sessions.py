@@ -311,6 +311,7 @@ async def test_a_retry_that_finds_its_work_done_is_an_acknowledgement(own_server
 
     with pytest.raises(Unavailable):  # rather than "b" is missing
         await parts.sessions.read(REF, LAST, A_MINUTE)
+    await link.aclose()
 
 
 # Everything at once
@@ -380,7 +381,6 @@ PROBES = [
     Reading(window=Window(limit=3, before=4), state=StatePart.NAMES),
     Reading(state=StatePart.SOME, keys=(StateKey("a"), StateKey("c"))),
 ]
-    await link.aclose()
 
 
 async def write(chat: Chat, write: StateWrite) -> object:
