@@ -89,17 +89,18 @@ local function narrowed(chunk, seqs)
     .. table.concat(gaps) .. body
 end
 
--- How many messages the elements in from..to-1 hold.
-local function messages_among(s, from, to)
-  if s.chunks == 0 then return to - from end
-  local messages = 0
+-- How many messages the elements in from..to-1 hold, and how many of these are chunks.
+local function count_among(s, from, to)
+  if s.chunks == 0 then return to - from, 0 end
+  local messages, chunks = 0, 0
   for first = from, to - 1, SLICE_OF_ELEMENTS do
     local last = math.min(to, first + SLICE_OF_ELEMENTS) - 1
     for _, one in ipairs(redis.call('LRANGE', LOG, HEAD + first, HEAD + last)) do
       messages = messages + weigh(one)
+      chunks = chunks + (is_chunk(one) and 1 or 0)
     end
   end
-  return messages
+  return messages, chunks
 end
 
 -- Takes the oldest elements off. The head goes with them and is put back: none is read.
@@ -112,13 +113,10 @@ end
 
 -- Takes off the elements of which nothing is held any more.
 local function sweep(s)
-  local index, chunks = 0, 0
-  local oldest = element(index)
-  while oldest and last_of(oldest) < s.first do
-    chunks = chunks + (is_chunk(oldest) and 1 or 0)
-    index = index + 1
-    oldest = element(index)
-  end
+  local oldest = element(0)
+  if not oldest or last_of(oldest) >= s.first then return end
+  local index = first_index(last_of, s.first)
+  local _, chunks = count_among(s, 0, index)
   drop_elements(index)
   s.chunks = s.chunks - chunks
 end

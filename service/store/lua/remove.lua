@@ -79,7 +79,7 @@ local function remove_before(s)
   local removed = #go
   if oldest < index then
     local _, of_oldest = split(s, element(oldest), function() return true end)
-    removed = removed + #of_oldest + messages_among(s, oldest + 1, index)
+    removed = removed + #of_oldest + count_among(s, oldest + 1, index)
   end
   set_expiry(s)
   s.first, s.count = stay[1], s.count - removed

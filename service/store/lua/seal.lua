@@ -8,21 +8,20 @@
 -- Answers  {'ok'} | {'moved'} (these elements are not there any more)
 --
 -- Messages never change, and seqs are never given twice. So what begins with the same element and
--- ends with the same seq after as many single messages is the same, whoever wrote or removed meanwhile.
+-- ends with the same seq after as many single messages is the same, whoever wrote or removed
+-- meanwhile.
 
 local GEN, IDENTITY, ELEMENTS = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local LAST_SEQ, CHUNK, FROM_TAIL = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 
 local function place(s)
   local index = first_index(first_of, first_of(IDENTITY))
-  local first = element(index)
-  if not first or string.sub(first, 1, #IDENTITY) ~= IDENTITY then return nil end
-  for i = index + 1, index + ELEMENTS - 1 do
-    local one = element(i)
-    if not one or is_chunk(one) then return nil end
-    first = one
+  local run = redis.call('LRANGE', LOG, HEAD + index, HEAD + index + ELEMENTS - 1)
+  if #run < ELEMENTS or string.sub(run[1], 1, #IDENTITY) ~= IDENTITY then return nil end
+  for i = 2, ELEMENTS do
+    if is_chunk(run[i]) then return nil end
   end
-  return last_of(first) == LAST_SEQ and index or nil
+  return last_of(run[ELEMENTS]) == LAST_SEQ and index or nil
 end
 
 local s = load()

@@ -40,8 +40,8 @@ end
 -- The session, or nil. 0 stands for "never" in ttl and max_age, for "none" in expiring.
 --
 -- Of the messages it tells `count`, and the seqs of the oldest (`first`) and the `newest`; of the
--- elements how many are chunks, and about how many messages behind the last of these may be packed (`tail`).
--- `header` is the packed text of all that, as of the last commit().
+-- elements how many are chunks, and about how many messages behind the last of these may be
+-- packed (`tail`). `header` is the packed text of all that, as of the last commit().
 local function load()
   local header = redis.call('LINDEX', LOG, 0)
   if not header then return nil end
