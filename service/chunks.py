@@ -148,6 +148,11 @@ def text_bytes(element: bytes) -> int:
     return read_head(element).size if is_chunk(element) else len(element) - _MARK
 
 
+def sealed_count(elements: Sequence[bytes]) -> int:
+    """Return how many of the newest elements of a log stand before its tail."""
+    return max((i + 1 for i, each in enumerate(elements) if is_chunk(each)), default=0)
+
+
 def message_count(element: bytes) -> int:
     """Return how many messages an element holds."""
     return read_head(element).count if is_chunk(element) else 1
@@ -179,7 +184,7 @@ def columns_of(elements: Iterable[bytes]) -> Columns:
 
 
 def _held(columns: Columns, head: Head) -> Columns:
-    """Leave out what was trimmed, popped or deleted since the chunk was sealed."""
+    """Leave out what was popped or deleted since the chunk was sealed."""
     held = [
         (seq, at, text)
         for seq, at, text in zip(*columns, strict=True)

@@ -123,11 +123,6 @@ class Lines(msgspec.Struct, frozen=True):
             return 0
         return _WEIGHT_OF_ANY + _WEIGHT_OF_ONE * len(self.seqs) + len(self.data)
 
-    def weight_before(self, index: int) -> int:
-        """Return the bytes of the lines before one."""
-        start = self.starts[index] if index < len(self.starts) else len(self.data)
-        return start + _WEIGHT_OF_ONE * index
-
     def __len__(self) -> int:
         return len(self.seqs)
 
@@ -172,18 +167,10 @@ class Lines(msgspec.Struct, frozen=True):
         """Return the same messages, not rendered."""
         return Columns(self.seqs, self.ats, [self.text(index) for index in range(len(self))])
 
-    def size(self, index: int) -> int:
-        """Return the bytes of one message."""
-        return len(self.text(index))
-
-    def parts(self, index: int) -> tuple[int, int, bytes]:
-        """Return seq, time and text of one message."""
-        return self.seqs[index], self.ats[index], self.text(index)
-
     def messages(self, start: int, end: int) -> Iterator[Message]:
         """Yield the messages from one index up to another."""
         for index in range(start, end):
-            yield Message(*self.parts(index))
+            yield Message(self.seqs[index], self.ats[index], self.text(index))
 
 
 def _between(seqs: Sequence[int], ats: Sequence[int], window: Window) -> tuple[int, int]:

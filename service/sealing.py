@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from service.chunks import is_chunk, resealed
+from service.chunks import resealed, sealed_count
 from service.clock import Clock
 from service.codec import pack_number
 from service.errors import ServiceError
@@ -144,8 +144,8 @@ class Sealer:
 
 def _split(elements: Sequence[bytes]) -> tuple[bytes | None, list[bytes]]:
     """Return the last chunk and what is behind it."""
-    last = max((i for i, each in enumerate(elements) if is_chunk(each)), default=-1)
-    return elements[last] if last >= 0 else None, list(elements[last + 1 :])
+    behind = sealed_count(elements)
+    return elements[behind - 1] if behind else None, list(elements[behind:])
 
 
 def _bound(waiting: OrderedDict[SessionRef, Any]) -> None:

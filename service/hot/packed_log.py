@@ -18,6 +18,7 @@ from service.chunks import (
     message_count,
     pack_message,
     read_span,
+    sealed_count,
 )
 from service.codec import pack_number
 from service.lines import Lines, Span, Window
@@ -58,7 +59,7 @@ class PackedLog(msgspec.Struct, frozen=True):
         """Return a log of the newest elements, of which some newest may be rendered already."""
         if not elements:
             return cls()
-        behind = max((i + 1 for i, each in enumerate(elements) if is_chunk(each)), default=0)
+        behind = sealed_count(elements)
         sealed, tail = tuple(elements[:behind]), elements[behind:]
         newest_seq = read_span(elements[-1]).end - 1
         bytes_ = sum(map(len, sealed))

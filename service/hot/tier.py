@@ -5,8 +5,7 @@ a write has put meanwhile: every write spoils the fills of its session that are 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from service.hot.entry import Entry
@@ -105,15 +104,6 @@ class HotTier:
         """Count a read that was, or was not, answered from here."""
         self._hits += is_hit
         self._misses += not is_hit
-
-    @contextmanager
-    def watch(self, ref: SessionRef) -> Iterator[Fill]:
-        """Watch for writes of a session in a block."""
-        fill = self.begin_fill(ref)
-        try:
-            yield fill
-        finally:
-            self.end_fill(ref, fill)
 
     def begin_fill(self, ref: SessionRef) -> Fill:
         """Watch for writes of a session while a read, or another write, is under way."""

@@ -79,7 +79,8 @@ entry_of(0)
 before = own_rss_bytes()
 for index in range(SESSIONS):
     reference = SessionRef(namespace=Namespace("default"), id=session(index, 0, 0).id)
-    with hot.watch(reference) as fill:
-        hot.created(reference, entry_of(index), fill)
+    fill = hot.begin_fill(reference)
+    hot.created(reference, entry_of(index), fill)
+    hot.end_fill(reference, fill)
 assert hot.status.sessions == SESSIONS
 sys.stdout.write(f"{own_rss_bytes() - before} {hot.status.bytes}\n")

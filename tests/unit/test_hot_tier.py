@@ -115,8 +115,7 @@ def test_a_fill_that_a_write_overtook_is_thrown_away(
     hot = HotTier(10_000)
     filled(hot, entry(4))
     fill = hot.begin_fill(REF)
-    with hot.watch(REF) as creation:
-        write(hot, creation)
+    write(hot, hot.begin_fill(REF))
     after = held_rev(hot)
     hot.fill(REF, entry(4), fill)
 
@@ -169,8 +168,8 @@ def test_a_write_that_changed_nothing_drops_what_lags_behind_it(
 ) -> None:
     hot = HotTier(10_000)
     filled(hot, entry(4))
-    with hot.watch(REF) as fill:
-        hot.confirmed(REF, ETag(gen=gen, rev=rev), lambda entry: entry)
+    fill = hot.begin_fill(REF)
+    hot.confirmed(REF, ETag(gen=gen, rev=rev), lambda entry: entry)
 
     assert held_rev(hot) == kept
     assert fill.is_spoiled
