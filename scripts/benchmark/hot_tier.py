@@ -12,6 +12,8 @@ from scripts.benchmark.cpu import rss_bytes
 from scripts.benchmark.processes import ROOT, module, running_service
 
 READERS = 16
+DYNO_MB = 512
+"""Of a larger quota more of what is read stays rendered: there is room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,7 @@ class HotTier:
 def weigh_hot_tier(redis_port: int, shape: Shape, chat: Chat) -> HotTier:
     """Read every session of a filled Redis once through a fresh process."""
     length = shape.lengths[0]
-    with running_service(redis_port) as service:
+    with running_service(redis_port, MEMORY_QUOTA_MB=str(DYNO_MB)) as service:
         before = rss_bytes(service.pid)
         reads = (request("GET", f"/v1/sessions/{s}/messages?last={length}") for s in shape.sessions)
         generator.drive(service.port, reads, connections=READERS)
