@@ -17,8 +17,9 @@ from service.chunks import resealed, sealed_count
 from service.clock import Clock
 from service.codec import pack_number
 from service.errors import ServiceError
-from service.hot import Entry, HotTier, pack_next
+from service.hot import Entry, HotTier
 from service.model import ETag, Reading, SessionRef, Window
+from service.packing import pack_next
 from service.store import RedisStore
 from service.writes import Appended, Removed
 

@@ -2,7 +2,6 @@
 
 from service.hot.entry import Entry
 from service.hot.packed_log import MOST_LINES
-from service.hot.packing import pack_next
 from service.hot.tier import Fill, HotTier
 
-__all__ = ["MOST_LINES", "Entry", "Fill", "HotTier", "pack_next"]
+__all__ = ["MOST_LINES", "Entry", "Fill", "HotTier"]

@@ -10,8 +10,8 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_r
 from service.errors import Outcome, ServiceError, Unavailable
 from service.store.channel import CALL_SECONDS, Call, Channel
 from service.store.cluster import ANYWHERE, Aim, Shard
+from service.store.commands import Word, pack
 from service.store.failures import Busy, RedisFailure
-from service.store.packing import Word, pack
 from service.store.scripts import Script
 from service.store.shards import Shards, again
 from service.store.target import RedisTarget

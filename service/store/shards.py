@@ -19,8 +19,8 @@ from redis.exceptions import (
 
 from service.store.channel import CALL_SECONDS, Call, Channel
 from service.store.cluster import Address, Aim, Asked, Node, Shard, SlotMap, redirected, slot_map
+from service.store.commands import pack
 from service.store.failures import RedisFailure, Unmapped, translate
-from service.store.packing import pack
 from service.store.topology import ASK_SECONDS, Seeds
 from service.store.tracking import TRUST_SECONDS, OnInvalidated, Tracking
 

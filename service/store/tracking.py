@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from service.store.channel import CALL_SECONDS, Call, Channel
+from service.store.commands import pack
 from service.store.keys import PREFIX
-from service.store.packing import pack
 
 TRUST_SECONDS = 3.0
 """How long a channel may be silent: one that leads nowhere must not keep old entries alive."""

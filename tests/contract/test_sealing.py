@@ -7,11 +7,12 @@ from itertools import product
 import pytest
 from redis import Redis
 
+from service import packing
 from service.chunks import Sealing, columns_of, is_chunk, resealed
 from service.codec import digest
 from service.errors import StoreFull
-from service.hot import pack_next, packing
 from service.model import Limits, Message, Reading, Window
+from service.packing import pack_next
 from service.sealing import _split
 from service.store import Link, RedisStore, RedisTarget
 from service.store.keys import session_keys

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service import sealing
+from service import packing, sealing
 from service.chunks import Sealing
-from service.hot import packing
 from service.model import SessionRef
 from service.store import RedisStore, scripts
 from tests.servers import Server

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service import packing
 from service.chunks import Sealing, is_chunk, pack_message
-from service.hot import packed_log, packing
+from service.hot import packed_log
 from service.hot.packed_log import LEAST_LINES, MOST_BYTES, PackedLog
-from service.hot.packing import pack_next
 from service.lines import Lines, Message, Span, Window
+from service.packing import pack_next
 from tests.store_calls import page_by_hand
 
 STEPS = st.lists(

@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 from redis import Redis
 
-from service import sealing
+from service import packing, sealing
 from service.chunks import is_chunk
-from service.hot import HotTier, packing
+from service.hot import HotTier
 from service.model import Limits, Window
 from service.sealing import IDLE_SECONDS, LONG_TAIL, SHORT_TAIL, Sealer
 from service.sessions import Sessions

@@ -4,7 +4,7 @@ from hiredis import pack_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.store.packing import LONG_BYTES, Word, pack
+from service.store.commands import LONG_BYTES, Word, pack
 
 LONG = b"x" * LONG_BYTES
 WORDS = st.binary(max_size=9) | st.text(max_size=9) | st.integers() | st.just(LONG)
