@@ -72,7 +72,6 @@ class Sealing(msgspec.Struct, frozen=True):
     elements: int
     last_seq: int
     chunk: bytes
-    from_tail: int
 
 
 def is_chunk(element: bytes) -> bool:
@@ -131,7 +130,7 @@ def unseal(chunk: bytes) -> Columns:
 def resealed(chunk: bytes) -> Sealing:
     """Return the same chunk without the bytes of messages that it does not hold any more."""
     head = read_head(chunk)
-    return Sealing(chunk[: head.length], 1, head.last_seq, seal(unseal(chunk)), 0)
+    return Sealing(chunk[: head.length], 1, head.last_seq, seal(unseal(chunk)))
 
 
 def read_span(element: bytes) -> Span:

@@ -60,11 +60,20 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
     first: int
     popped: int
     count: int
-    tail: int
-    chunks: int
+    sealed: int
     largest: int
     dedupe: str
     expiring: int
+
+    @property
+    def newest(self) -> int:
+        """The seq of the newest message; `first` - 1 where there is none."""
+        return self.last_seq - self.popped
+
+    @property
+    def tail(self) -> int:
+        """How many messages may be single ones behind the last chunk; some may be deleted."""
+        return max(0, self.newest - max(self.sealed, self.first - 1))
 
     @property
     def log(self) -> LogFacts:
@@ -72,10 +81,9 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
         return LogFacts(
             last_seq=self.last_seq,
             first_seq=self.first,
-            newest_seq=self.last_seq - self.popped,
+            newest_seq=self.newest,
             count=self.count,
-            tail=self.tail,
-            chunks=self.chunks,
+            sealed_seq=self.sealed,
             largest=self.largest,
             dedupe=self.dedupe,
         )

@@ -224,15 +224,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 class LogFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a session tells of its log as it lies in Redis (session.lua).
 
-    `tail`: messages behind the last chunk; `largest`: bytes that no element passes.
+    `largest`: bytes that no element passes.
     """
 
     last_seq: int
     first_seq: int
     newest_seq: int
     count: int
-    tail: int
-    chunks: int
+    sealed_seq: int
     largest: int
     dedupe: str
 

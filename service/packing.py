@@ -40,9 +40,8 @@ def pack_next(before: bytes | None, tail: Sequence[bytes]) -> Sealing | None:
             elements = elements[1:]  # it has no room for even one more
             chunk, count = _fill(elements)
         if len(chunk) + LEAST_GAIN <= sum(map(len, elements[:count])):
-            first, last = elements[0], elements[count - 1]
-            last_seq, from_tail = read_span(last).end - 1, count - is_chunk(first)
-            return Sealing(identity(first), count, last_seq, chunk, from_tail)
+            last_seq = read_span(elements[count - 1]).end - 1
+            return Sealing(identity(elements[0]), count, last_seq, chunk)
     return None
 
 

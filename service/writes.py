@@ -71,7 +71,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """What each write tells: the session after it, and Redis's time.
 
     `replayed_rev` is the revision that the first call led to, if this one is its repetition.
-    `tail`: so many messages came behind the last chunk of the log.
+    `tail`: so many messages may stand behind the last chunk of the log.
     """
 
     session: Session

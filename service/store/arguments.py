@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from service.chunks import Sealing, is_chunk
+from service.chunks import Sealing
 from service.codec import NUMBER_BYTES, pack_number, retagged
 from service.model import Conditions, Limits, Reading, Snapshot, StateKey, StatePart, StoredValue
 from service.store.link import Argument
@@ -78,14 +78,9 @@ def snapshot_arguments(snapshot: Snapshot, tag: int) -> list[Argument]:
     """Return the own ARGV of `create.lua`; all values get a new tag."""
     log = snapshot.log
     expiries = snapshot.expiries
-    args: list[Argument] = [log.last_seq, log.first_seq, log.newest_seq, log.count, log.tail]
-    args += [
-        sum(map(is_chunk, snapshot.elements)),
-        log.largest,
-        log.dedupe,
-        snapshot.ring,
-        snapshot.session.updated_at_ms,
-    ]
+    args: list[Argument] = [log.last_seq, log.first_seq, log.newest_seq, log.count]
+    args += [log.sealed_seq, log.largest, log.dedupe]
+    args += [snapshot.ring, snapshot.session.updated_at_ms]
     args += [len(snapshot.elements), len(snapshot.values), len(expiries), *snapshot.elements]
     for key, stored in snapshot.values.items():
         args += [key, retagged(stored, tag)]
@@ -102,7 +97,6 @@ def sealing_arguments(gen: str, sealing: Sealing) -> list[Argument]:
         sealing.elements,
         sealing.last_seq,
         sealing.chunk,
-        sealing.from_tail,
     ]
 
 

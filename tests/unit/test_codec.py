@@ -157,7 +157,7 @@ def test_a_login_gets_shorter() -> None:
 
 def test_zero_in_a_header_means_never() -> None:
     packed = msgspec.msgpack.encode(
-        [3, "gen", 7, 10, 20, 15, 0, "never", 0, 5, 9, 6, 1, 3, 2, 0, 100, "id", 0]
+        [3, "gen", 7, 10, 20, 15, 0, "never", 0, 5, 9, 6, 1, 3, 0, 100, "id", 0]
     )
     session = session_of(unpack_header(packed), SessionId("a"), 4)
 

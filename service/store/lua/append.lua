@@ -11,7 +11,6 @@
 --            | what ended() answers
 
 local DEDUPE, WINDOW, REPLACES, FIRST = ARGV[13], tonumber(ARGV[14]), ARGV[15] == '1', 16
-local MOST_PACKED_BYTES = 262144  -- chunks.py: a larger message stays as it is
 local NO_DIGEST = string.rep('\0', DIGEST_BYTES)
 
 local s = load()
@@ -28,7 +27,7 @@ local ring = s and is_remembering and not REPLACES and redis.call('LINDEX', LOG,
 local before = s and s.last_seq or 0
 local at = s and math.max(NOW, s.updated_at) or NOW
 local last, largest = before, s and not REPLACES and s.largest or 0
-local fresh, digests, seq_of_digest, duplicates, packable = {}, {}, {}, {}, 0
+local fresh, digests, seq_of_digest, duplicates = {}, {}, {}, {}
 
 local function is_duplicate(digest)
   if digest == '' or REPLACES then return false end
@@ -46,7 +45,6 @@ for i = FIRST, #ARGV, 2 do
     digests[#digests + 1] = digest == '' and NO_DIGEST or digest
     seq_of_digest[digest] = last
     largest = math.max(largest, #text)
-    if #text <= MOST_PACKED_BYTES then packable = packable + 1 end
   end
 end
 
@@ -60,14 +58,14 @@ s = s or create()
 local replaced = REPLACES and element_count() or 0
 in_slices(fresh, 1, #fresh, 1, push)
 drop_elements(replaced)
-if REPLACES then s.count, s.tail, s.chunks = 0, 0, 0 end
+if REPLACES then s.count = 0 end
 local changed = change_settings(s) or REPLACES
 if (changed or #fresh > 0) and not created then advance(s) end
 renew(s)
 s.last_seq, s.largest = last, largest
 if #fresh > 0 then
   if s.count == 0 then s.first = before + 1 end
-  s.newest, s.count, s.tail = last, s.count + #fresh, s.tail + packable
+  s.newest, s.count = last, s.count + #fresh
 elseif REPLACES then
   s.first, s.newest = last + 1, last
 end

@@ -89,18 +89,22 @@ local function narrowed(chunk, seqs)
     .. table.concat(gaps) .. body
 end
 
--- How many messages the elements in from..to-1 hold, and how many of these are chunks.
-local function count_among(s, from, to)
-  if s.chunks == 0 then return to - from, 0 end
-  local messages, chunks = 0, 0
+-- Whether any element may be a chunk. If not, each holds one message, and all are held.
+local function has_chunks(s)
+  return s.sealed >= s.first
+end
+
+-- How many messages the elements in from..to-1 hold.
+local function messages_among(s, from, to)
+  if not has_chunks(s) then return to - from end
+  local messages = 0
   for first = from, to - 1, SLICE_OF_ELEMENTS do
     local last = math.min(to, first + SLICE_OF_ELEMENTS) - 1
     for _, one in ipairs(redis.call('LRANGE', LOG, HEAD + first, HEAD + last)) do
       messages = messages + weigh(one)
-      chunks = chunks + (is_chunk(one) and 1 or 0)
     end
   end
-  return messages, chunks
+  return messages
 end
 
 -- Takes the oldest elements off. The head goes with them and is put back: none is read.
@@ -114,23 +118,19 @@ end
 -- Takes off the elements of which nothing is held any more.
 local function sweep(s)
   local oldest = element(0)
-  if not oldest or last_of(oldest) >= s.first then return end
-  local index = first_index(last_of, s.first)
-  local _, chunks = count_among(s, 0, index)
-  drop_elements(index)
-  s.chunks = s.chunks - chunks
+  if oldest and last_of(oldest) < s.first then drop_elements(first_index(last_of, s.first)) end
 end
 
 -- Forgets all elements; what follows is held from the next seq on.
 local function clear(s)
   redis.call('LTRIM', LOG, 0, HEAD - 1)
-  s.first, s.newest, s.count, s.tail, s.chunks = s.last_seq + 1, s.last_seq, 0, 0, 0
+  s.first, s.newest, s.count = s.last_seq + 1, s.last_seq, 0
 end
 
 -- The seq of the oldest message that is held from the nth of all that are (0 = the oldest).
 local function nth_seq(s, n)
   if s.count == s.newest - s.first + 1 then return s.first + n end
-  if s.chunks == 0 then return first_of(element(n)) end
+  if not has_chunks(s) then return first_of(element(n)) end
   local index, skipped = first_index(last_of, s.first), 0
   while true do
     for _, seq in ipairs(held_in(element(index))) do
@@ -144,17 +144,17 @@ local function nth_seq(s, n)
 end
 
 -- Keeps the newest max_messages. Where there are chunks, what they hold too much of is left to the
--- next sweep: one each SWEEP_EVERY messages.
+-- next sweep: one each SWEEP_EVERY messages, and one when the last chunk is not held any more.
 local SWEEP_EVERY = 64
 
 local function trim(s, seq_before)
-  local excess = s.count - s.max_messages
+  local excess, had_chunks = s.count - s.max_messages, has_chunks(s)
   if excess <= 0 then return end
   s.first, s.count = nth_seq(s, excess), s.max_messages
-  s.tail = math.min(s.tail, s.count)
-  if s.chunks == 0 then
+  local is_due = math.floor(seq_before / SWEEP_EVERY) < math.floor(s.last_seq / SWEEP_EVERY)
+  if not had_chunks then
     drop_elements(excess)
-  elseif math.floor(seq_before / SWEEP_EVERY) < math.floor(s.last_seq / SWEEP_EVERY) then
+  elseif is_due or not has_chunks(s) then
     sweep(s)
   end
 end

@@ -85,7 +85,7 @@ local function create()
   return {gen = GEN, rev = 1, created_at = NOW, updated_at = NOW, renewed_at = NOW,
     ttl = tonumber(DEFAULT_TTL), touch = 'write', max_age = 0,
     max_messages = tonumber(DEFAULT_MAX_MESSAGES), last_seq = 0, first = 1, newest = 0, count = 0,
-    tail = 0, chunks = 0, largest = 0, dedupe = '', expiring = 0, has_changed = true}
+    sealed = 0, largest = 0, dedupe = '', expiring = 0, has_changed = true}
 end
 
 -- True if the call names a setting, which is a change even when the value is the same.

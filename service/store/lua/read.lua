@@ -75,9 +75,10 @@ local function collect(s, from, to, is_bounded)
     return slice, true, false
   end
 
-  local step = s.chunks == 0 and LIMIT or math.min(s.tail + 1, LIMIT)
+  -- At first all that is behind the last chunk, and that.
+  local step = has_chunks(s) and math.min(s.newest - s.sealed + 1, LIMIT) or LIMIT
   while from <= to and LIMIT > 0 do
-    step = math.min(step, most, SLICE, to - from + 1)
+    step = math.max(1, math.min(step, most, SLICE, to - from + 1))
     local first = is_reverse and to - step + 1 or from
     local slice = redis.call('LRANGE', LOG, HEAD + first, HEAD + first + step - 1)
     local taken, is_next, is_cut = part(slice)

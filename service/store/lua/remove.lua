@@ -32,7 +32,6 @@ local function keep_only(s, index, seqs)
     redis.call('LSET', LOG, HEAD + index, rest)
     return rest
   end
-  if is_chunk(whole) then s.chunks = s.chunks - 1 end
   redis.call('LSET', LOG, HEAD + index, TOMBSTONE)
   redis.call('LREM', LOG, index < element_count() / 2 and 1 or -1, TOMBSTONE)
   return ''
@@ -77,9 +76,11 @@ local function remove_before(s)
   local oldest, index = first_index(last_of, s.first), first_index(last_of, N)
   local stay, go = split(s, element(index), function(seq) return seq < N end)
   local removed = #go
-  if oldest < index then
+  if s.count == s.newest - s.first + 1 then
+    removed = N - s.first
+  elseif oldest < index then
     local _, of_oldest = split(s, element(oldest), function() return true end)
-    removed = removed + #of_oldest + count_among(s, oldest + 1, index)
+    removed = removed + #of_oldest + messages_among(s, oldest + 1, index)
   end
   set_expiry(s)
   s.first, s.count = stay[1], s.count - removed
@@ -112,9 +113,6 @@ local function remove_last(s)
     clear(s)
     return N, elements, ''
   end
-  for i = 1, #elements do
-    if i > #elements - whole and is_chunk(elements[i]) then s.chunks = s.chunks - 1 end
-  end
   redis.call('LTRIM', LOG, 0, -1 - whole)
   local rest = ''
   if messages < N then
@@ -140,8 +138,6 @@ if removed > 0 then
   if CUT == 'one' then first, newest = N, N end
   if CUT == 'before' then newest = s.first - 1 end
   if CUT == 'last' then first = s.count > 0 and s.newest + 1 or first end
-  if CUT == 'last' then s.tail = math.max(0, s.tail - removed) end
-  s.tail = math.min(s.tail, s.count)
   sweep(s)
   forget(s, first, newest)
   advance(s)

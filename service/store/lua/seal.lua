@@ -4,7 +4,6 @@
 -- ARGV[1]  the session's gen
 -- ARGV[2]  the bytes that the first of the elements begins with, and that no other does
 -- ARGV[3]  how many elements, ARGV[4] the last seq that they hold, ARGV[5] the chunk
--- ARGV[6]  how many of its messages came behind the last chunk
 -- Answers  {'ok'} | {'moved'} (these elements are not there any more)
 --
 -- Messages never change, and seqs are never given twice. So what begins with the same element and
@@ -12,7 +11,7 @@
 -- meanwhile.
 
 local GEN, IDENTITY, ELEMENTS = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local LAST_SEQ, CHUNK, FROM_TAIL = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local LAST_SEQ, CHUNK = tonumber(ARGV[4]), ARGV[5]
 
 local function place(s)
   local index = first_index(first_of, first_of(IDENTITY))
@@ -31,7 +30,6 @@ if not index then return {'moved'} end
 
 -- Expiry first: a full Redis takes it, and then the rest, which gives it room.
 set_expiry(s)
-if not is_chunk(element(index)) then s.chunks = s.chunks + 1 end
 redis.call('LSET', LOG, HEAD + index, CHUNK)
 if index + ELEMENTS == element_count() then
   redis.call('LTRIM', LOG, 0, HEAD + index)
@@ -39,9 +37,7 @@ else
   for i = index + 1, index + ELEMENTS - 1 do redis.call('LSET', LOG, HEAD + i, TOMBSTONE) end
   if ELEMENTS > 1 then redis.call('LREM', LOG, 1 - ELEMENTS, TOMBSTONE) end
 end
-if FROM_TAIL > 0 then
-  s.tail = math.max(0, math.min(s.tail - FROM_TAIL, element_count() - index - 1))
-end
+s.sealed = math.max(s.sealed, LAST_SEQ)
 s.largest = math.max(s.largest, #CHUNK)
 sweep(s)
 redis.call('LSET', LOG, 0, pack(s))

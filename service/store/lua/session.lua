@@ -34,14 +34,14 @@ local NOW = clock_ms()
 local function pack(s)
   return cmsgpack.pack({VERSION, s.gen, s.rev, s.created_at, s.updated_at - s.created_at,
     s.renewed_at - s.created_at, s.ttl, s.touch, s.max_age, s.max_messages, s.last_seq, s.first,
-    s.last_seq - s.newest, s.count, s.tail, s.chunks, s.largest, s.dedupe, s.expiring})
+    s.last_seq - s.newest, s.count, s.sealed, s.largest, s.dedupe, s.expiring})
 end
 
 -- The session, or nil. 0 stands for "never" in ttl and max_age, for "none" in expiring.
 --
--- Of the messages it tells `count`, and the seqs of the oldest (`first`) and the `newest`; of the
--- elements how many are chunks, and about how many messages behind the last of these may be
--- packed (`tail`). `header` is the packed text of all that, as of the last commit().
+-- Of the messages it tells `count`, and the seqs of the oldest (`first`), of the `newest`, and of
+-- the last that was `sealed` (0 = none). `header` is the packed text of all that, as of the last
+-- commit().
 local function load()
   local header = redis.call('LINDEX', LOG, 0)
   if not header then return nil end
@@ -50,8 +50,8 @@ local function load()
   assert(h[1] == VERSION, 'a session of another release')
   return {header = header, gen = h[2], rev = h[3], created_at = h[4], updated_at = h[4] + h[5],
     renewed_at = h[4] + h[6], ttl = h[7], touch = h[8], max_age = h[9], max_messages = h[10],
-    last_seq = h[11], first = h[12], newest = h[11] - h[13], count = h[14], tail = h[15],
-    chunks = h[16], largest = h[17], dedupe = h[18], expiring = h[19]}
+    last_seq = h[11], first = h[12], newest = h[11] - h[13], count = h[14], sealed = h[15],
+    largest = h[16], dedupe = h[17], expiring = h[18]}
 end
 
 local function tag(s)
