@@ -11,7 +11,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from service.clock import Clock
-from service.errors import PreconditionFailed, TooLarge, Unavailable, Unprocessable
+from service.errors import Conflict, PreconditionFailed, TooLarge, Unavailable, Unprocessable
 from service.hot import Entry, Fill, HotTier
 from service.merging import merged_values
 from service.model import (
@@ -146,6 +146,8 @@ class Sessions:
         if not (conditions.has_match(etag) and conditions.has_no_match(etag)):
             words = "The condition does not hold for what is to be copied."
             raise PreconditionFailed(words, etag=str(etag))
+        if target == source:  # it was there, whatever has become of it since
+            raise Conflict("A session cannot be copied onto itself.", code="session_exists")
         done = await self._store.create(target, snapshot)
         self._hot.deleted(target)  # what a read is bringing may be from before
         return done

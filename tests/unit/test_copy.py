@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.errors import Conflict, PreconditionFailed
-from service.model import ANY, Conditions
+from service.model import ANY, Conditions, SessionRef, Snapshot
 from tests.store_calls import UNCONDITIONAL, Chat, matching, not_matching, ref_of, tag_of
 from tests.use_cases import REF, Parts, start
 
@@ -50,6 +50,23 @@ async def test_a_target_that_exists_is_a_conflict(parts: Parts) -> None:
             await parts.sessions.copy(REF, target, UNCONDITIONAL)
 
     assert await Chat(parts.sessions, COPY).texts() == ["other"]
+
+
+async def test_a_copy_onto_itself_makes_no_session_though_it_was_deleted_meanwhile(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await parts.chat.say("1")
+    snapshot = parts.store.snapshot
+
+    async def and_delete(ref: SessionRef) -> Snapshot | None:
+        taken = await snapshot(ref)
+        await parts.elsewhere.delete()
+        return taken
+
+    monkeypatch.setattr(parts.store, "snapshot", and_delete)
+    with pytest.raises(Conflict):
+        await parts.sessions.copy(REF, REF, UNCONDITIONAL)
+    assert await parts.elsewhere.is_absent()
 
 
 async def test_memory_forgets_what_it_knew_of_the_target(parts: Parts) -> None:
