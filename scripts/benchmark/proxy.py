@@ -47,6 +47,9 @@ async def serve(port: int, target: int, delay_seconds: float) -> asyncio.Server:
         await asyncio.gather(
             pump(reader, far_writer, delay_seconds), pump(far_reader, writer, delay_seconds)
         )
+        for side in (writer, far_writer):
+            with suppress(ConnectionError):
+                await side.wait_closed()
 
     return await asyncio.start_server(connect, HOST, port, limit=STREAM_BYTES)
 

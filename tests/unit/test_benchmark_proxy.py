@@ -5,10 +5,15 @@ from contextlib import asynccontextmanager
 
 from scripts.benchmark.generator import HOST
 from scripts.benchmark.proxy import make_loop, serve
+from tests.polling import eventually
 from tests.servers import free_port
 
 DELAY_SECONDS = 0.02
 PIPELINED = 200
+
+
+async def others() -> set[asyncio.Task[None]]:
+    return asyncio.all_tasks() - {asyncio.current_task()}
 
 
 @asynccontextmanager
@@ -21,6 +26,7 @@ async def wire(
         while data := await reader.read(65_536):
             writer.write(data)
         writer.close()
+        await writer.wait_closed()
 
     target, port = free_port(), free_port()
     echoing = await asyncio.start_server(echo, HOST, target)
@@ -29,6 +35,8 @@ async def wire(
         yield reader, writer
         writer.close()
         assert await reader.read() == b""  # the end of one side reaches the other
+        await writer.wait_closed()
+        await eventually(others, lambda tasks: not tasks)
 
 
 def run(test: object) -> None:
