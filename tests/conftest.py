@@ -1,5 +1,6 @@
 """What all tests share: real servers, and the service in this process on top of them."""
 
+import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
@@ -22,6 +23,13 @@ class Serve(Protocol):
     """Starts the service in this process; variables of the environment are given by name."""
 
     def __call__(self, **environ: str) -> AbstractAsyncContextManager[AsyncClient]: ...
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """Find what a module's tests have left open in that module, not in whichever runs later."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
