@@ -18,7 +18,7 @@ from service.access import Credential
 from service.credentials import owner, read_api_key, read_api_keys
 from service.model import Limits, TlsVerify
 from service.variables import Variables
-from service.vitals import Watermarks
+from service.vitals import MemoryFault, Watermarks
 
 SETTINGS_PATH = Path(__file__).resolve().parent.parent / "settings.toml"
 SECRETS = frozenset({"API_KEY", "API_KEYS", "REDIS_URL"})
@@ -64,6 +64,8 @@ class Settings:
     memory_sample_interval_ms: int
     enable_memory_optimization: bool
     enable_health_check: bool
+    memory_fault: frozenset[MemoryFault]
+    redis_emergency_keep_messages: int | None
     on_platform: bool
     dyno_ram_mb: int | None
     release_id: str | None
@@ -202,6 +204,10 @@ def _settings(variables: Variables, environ: Mapping[str, str]) -> Settings:
         ),
         enable_memory_optimization=variables.switch("ENABLE_MEMORY_OPTIMIZATION"),
         enable_health_check=variables.switch("ENABLE_HEALTH_CHECK"),
+        memory_fault=variables.choices("MEMORY_FAULT", MemoryFault),
+        redis_emergency_keep_messages=variables.whole_or_none(
+            "REDIS_EMERGENCY_KEEP_MESSAGES", 1, 1_000_000, "messages"
+        ),
         on_platform=on_platform,
         dyno_ram_mb=_dyno_ram_mb(environ),
         release_id=environ.get("HEROKU_SLUG_COMMIT") or environ.get("HEROKU_RELEASE_VERSION"),

@@ -69,6 +69,13 @@ class Variables:
             self.refuse(name, f"must be one of {', '.join(choices)}")
             return next(iter(choices))
 
+    def choices(self, name: str, choices: type[Choice]) -> frozenset[Choice]:
+        """Read words of an enumeration, separated by commas; none where nothing is set."""
+        words = frozenset(filter(None, map(str.strip, self.text(name).lower().split(","))))
+        if not words <= set(choices):
+            self.refuse(name, f"must be of {', '.join(choices)}, separated by commas")
+        return frozenset(choice for choice in choices if choice in words)
+
     def host(self, name: str, default: str) -> str:
         """Read an address or a host name; `default` where nothing is set."""
         host = self.text(name) or default

@@ -13,6 +13,16 @@ class Tier(StrEnum):
     EMERGENCY = "emergency"
 
 
+class MemoryFault(StrEnum):
+    """What tests switch off, to see who stands in for it; `admission` = nothing is refused."""
+
+    ADVANCED = "advanced"
+    BASIC = "basic"
+    DIRECT = "direct"
+    HEALTH = "health"
+    ADMISSION = "admission"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermarks:
     """Fractions of the quota at which a tier is entered and left (hysteresis)."""

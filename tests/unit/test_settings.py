@@ -19,7 +19,7 @@ from service.settings import (
     SettingsError,
     load_settings,
 )
-from service.vitals import Watermarks
+from service.vitals import MemoryFault, Watermarks
 
 ROOT = SETTINGS_PATH.parent
 KEY_CHARACTERS = string.ascii_letters + string.digits + "_-"
@@ -207,6 +207,14 @@ def test_words_that_switch_on(word: str) -> None:
 @pytest.mark.parametrize("word", ["false", "FALSE", "0", "no", "Off"])
 def test_words_that_switch_off(word: str) -> None:
     assert not load_settings({"ENABLE_MEMORY_OPTIMIZATION": word}).enable_memory_optimization
+
+
+def test_layers_that_fail_are_words_of_a_list() -> None:
+    given = load_settings({"MEMORY_FAULT": " Advanced, basic,"}).memory_fault
+    assert given == {MemoryFault.ADVANCED, MemoryFault.BASIC}
+    assert load_settings({}).memory_fault == frozenset()
+    (fault,) = faults({"MEMORY_FAULT": "advanced,all"})
+    assert fault.startswith("MEMORY_FAULT must be of advanced, basic")
 
 
 @pytest.mark.parametrize("word", ["enabled", "2", "t", "y", "none", "@bool true"])

@@ -1,0 +1,92 @@
+"""Admission: what is under way is counted before it takes memory, and refused if there is no room.
+
+The count is in bytes of memory, not of the wire: whoever asks knows what its bytes will cost.
+"""
+
+from random import randint
+
+from service.errors import Unavailable
+from service.memory.plan import GROWTH_SHARE
+
+REQUEST_BYTES = 16_384
+"""A request itself: its task, its scope, its place in the queue of Redis."""
+
+LEAST_SECONDS, MOST_SECONDS = 1, 5
+"""Between these a Retry-After is random: who was refused together shall not come back together."""
+
+
+class Hold:
+    """Bytes that somebody has taken and will give back; at the latest when it is forgotten."""
+
+    __slots__ = ("_admission", "_share", "held_bytes")
+
+    def __init__(self, admission: "Admission", share: float) -> None:
+        self._admission = admission
+        self._share = share
+        self.held_bytes = 0
+
+    def grow(self, count: int) -> None:
+        """Take so many bytes more. Raises Unavailable if there is no room for them."""
+        self._admission.take(count, self._share)
+        self.held_bytes += count
+
+    def shrink(self, count: int) -> None:
+        """Give so many bytes back."""
+        self.held_bytes -= count
+        self._admission.give_back(count)
+
+    def release(self) -> None:
+        """Give all bytes back; doing it again changes nothing."""
+        self.shrink(self.held_bytes)
+
+    def __del__(self) -> None:
+        """Give back what lived as long as this: a view that was read by parts."""
+        self.release()
+
+
+class Admission:
+    """The room for all that is under way."""
+
+    def __init__(self, limit_bytes: int, *, is_open: bool = False) -> None:
+        """Let `limit_bytes` be held at the same time; `is_open` = all is let in, and counted."""
+        self.limit_bytes = limit_bytes
+        self._is_open = is_open
+        self._ceiling_bytes = limit_bytes
+        self.is_shedding = False
+        self.held_bytes = self.peak_bytes = self.refused = 0
+
+    def begin(self) -> Hold:
+        """Return a hold of nothing for a call that brings no data: all room is open to it."""
+        return Hold(self, 1)
+
+    def begin_growth(self) -> Hold:
+        """Return a hold of nothing for a call that brings data: it leaves room for the others.
+
+        Raises Unavailable in the emergency tier.
+        """
+        if self.is_shedding and not self._is_open:
+            raise self._refusal()
+        return Hold(self, GROWTH_SHARE)
+
+    def observe(self, headroom_bytes: int, *, is_shedding: bool) -> None:
+        """Hear of a sample: so many bytes are left below the emergency mark now."""
+        self._ceiling_bytes = min(self.limit_bytes, self.held_bytes + max(0, headroom_bytes))
+        self.is_shedding = is_shedding
+
+    def take(self, count: int, share: float) -> None:
+        """Count bytes that will be held. Raises Unavailable if they would be too many."""
+        held_bytes = self.held_bytes + count
+        if held_bytes > self._ceiling_bytes * share and not self._is_open:
+            raise self._refusal()
+        self.held_bytes = held_bytes
+        self.peak_bytes = max(self.peak_bytes, held_bytes)
+
+    def give_back(self, count: int) -> None:
+        """Count bytes that are held no more."""
+        self.held_bytes -= count
+
+    def _refusal(self) -> Unavailable:
+        self.refused += 1
+        seconds = randint(LEAST_SECONDS, MOST_SECONDS)  # noqa: S311 # it spreads, it hides nothing
+        words = "The process has no memory for this now: send it again later."
+        return Unavailable(words, code="overloaded", retry_after_seconds=seconds)

@@ -1,0 +1,61 @@
+"""Connections that live long or take their answer slowly: whom an emergency may hang up on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.clock import Clock
+
+SLOW_SECONDS = 5.0
+"""Who has been a listener for longer has nothing urgent to hear, or cannot keep up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Listener:
+    """One of them; `close` hangs up, and whoever serves it takes it off the list by that."""
+
+    kind: str
+    since: float
+    queued_bytes: Callable[[], int]
+    close: Callable[[], None]
+
+
+class Listeners:
+    """All that there are now."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Begin with none."""
+        self._clock = clock
+        self._listeners: dict[Listener, None] = {}
+        self.closed = 0
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait to be taken by all of them together."""
+        return sum(listener.queued_bytes() for listener in self._listeners)
+
+    def add(
+        self, kind: str, *, close: Callable[[], None], queued_bytes: Callable[[], int] = lambda: 0
+    ) -> Listener:
+        """Note one that begins now."""
+        since = self._clock.monotonic()
+        listener = Listener(kind=kind, since=since, queued_bytes=queued_bytes, close=close)
+        self._listeners[listener] = None
+        return listener
+
+    def discard(self, listener: Listener) -> None:
+        """Forget one that has ended."""
+        self._listeners.pop(listener, None)
+
+    def close_slow(self) -> int:
+        """Hang up on those that are old; return the bytes that waited for them."""
+        until = self._clock.monotonic() - SLOW_SECONDS
+        slow = [listener for listener in self._listeners if listener.since <= until]
+        queued_bytes = sum(listener.queued_bytes() for listener in slow)
+        for listener in slow:
+            self.discard(listener)
+            listener.close()
+        self.closed += len(slow)
+        return queued_bytes

@@ -1,0 +1,69 @@
+"""How the quota is divided, once, at the start: all parts together stay below the emergency mark.
+
+    emergency mark = the process by itself + GROWTH_BYTES + hot tier x FACTOR + what is under way
+"""
+
+from dataclasses import dataclass, replace
+
+
+from service.model import Limits
+from service.vitals import Watermarks
+
+MIB = 1_048_576
+
+GROWTH_BYTES = 8 * MIB
+"""Of the process by itself: caches that fill, connections, code that is loaded late."""
+
+FACTOR = 1.2
+"""Resident bytes of the hot tier to those that it accounts, at most (a test holds it to that)."""
+
+HOT_SHARE = 0.4
+REST_SHARE = 0.6
+"""Of the quota: the hot tier at most, and with the process by itself. An idle bot is below 70 %."""
+
+LEAST_HOT_BYTES = 4 * MIB
+
+BODY_COST = 3
+"""Bytes that a byte of a body takes: the text, what is parsed of it, what goes to Redis."""
+
+ANSWER_COST = 4
+"""Bytes that a byte of a large answer takes: what Redis sent, the rendered text, the answer twice."""
+
+GROWTH_SHARE = 0.8
+"""Of what may be under way: what calls that bring data may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Bytes of the hot tier and of all that is under way, and what one request may hold then."""
+
+    hot_bytes: int
+    in_flight_bytes: int
+    limits: Limits
+
+
+def make_plan(quota_bytes: int, own_bytes: int, marks: Watermarks, limits: Limits) -> Plan:
+    """Divide a quota for a process that takes `own_bytes` by itself."""
+    room = max(0, int(quota_bytes * marks.emergency_enter) - own_bytes - GROWTH_BYTES)
+    at_rest = min(HOT_SHARE * quota_bytes, REST_SHARE * quota_bytes - own_bytes)
+    for_one = ANSWER_COST * max(limits.max_answer_bytes, limits.max_body_bytes)
+    hot_bytes = max(LEAST_HOT_BYTES, int(min(at_rest, room - for_one) / FACTOR))
+    in_flight_bytes = max(0, room - int(hot_bytes * FACTOR))
+    return Plan(
+        hot_bytes=hot_bytes,
+        in_flight_bytes=in_flight_bytes,
+        limits=_fitting(limits, in_flight_bytes),
+    )
+
+
+def _fitting(limits: Limits, in_flight_bytes: int) -> Limits:
+    """Return limits of one request that a process with that little room can keep."""
+    answer = min(limits.max_answer_bytes, in_flight_bytes // ANSWER_COST)
+    body = min(limits.max_body_bytes, int(in_flight_bytes * GROWTH_SHARE) // BODY_COST)
+    return replace(
+        limits,
+        max_answer_bytes=answer,
+        max_body_bytes=body,
+        max_message_bytes=min(limits.max_message_bytes, answer // 2),
+        max_value_bytes=min(limits.max_value_bytes, answer // 2),
+    )
