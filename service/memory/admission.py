@@ -68,9 +68,9 @@ class Admission:
             raise self._refusal()
         return Hold(self, GROWTH_SHARE)
 
-    def observe(self, headroom_bytes: int, *, is_shedding: bool) -> None:
-        """Hear of a sample: so many bytes are left below the emergency mark now."""
-        self._ceiling_bytes = min(self.limit_bytes, self.held_bytes + max(0, headroom_bytes))
+    def observe(self, overrun_bytes: int, *, is_shedding: bool) -> None:
+        """Hear of a sample: so many bytes are in use beyond what the plan and the count explain."""
+        self._ceiling_bytes = self.limit_bytes - max(0, overrun_bytes)
         self.is_shedding = is_shedding
 
     def take(self, count: int, share: float) -> None:
