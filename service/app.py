@@ -16,13 +16,16 @@ from service.clock import Clock, SystemClock
 from service.hot import HotTier
 from service.http.auth import Keyring
 from service.http.health import HealthInputs
-from service.http.lifespan import Buffers, LifespanState, Stopping
+from service.http.lifespan import LifespanState, Stopping
 from service.http.routes import build_router
 from service.leases import Leases
+from service.memory.admission import Admission
 from service.memory.governor import Governor, Policy
 from service.memory.heap import HeapProbe
 from service.memory.levers import Collect, Evict, MallocTrim, Relief, freeze_heap
+from service.memory.listeners import Listeners
 from service.memory.machine import read_host
+from service.memory.plan import Plan, make_plan
 from service.memory.quota import read_quota
 from service.memory.usage import UsageProbe, open_probe
 from service.sealing import Sealer
@@ -38,10 +41,10 @@ from service.store import (
     Watch,
     refs_of,
 )
-from service.vitals import Tier
+from service.vitals import MemoryFault, Tier
 
-HOT_TIER_SHARE = 0.25
-"""Of the quota. The rest is the interpreter, what is under way, and the way down from 70 %."""
+DRAINED_AT_ONCE = 16
+"""Bodies that are read only to be dropped: each has up to 256 KiB in memory that nobody counts."""
 
 FLOOR_SHARE = 0.1
 """Of the hot tier's budget: what an emergency leaves."""
@@ -78,6 +81,9 @@ def create_app(
 class _Parts:
     """What is built once for each lifespan."""
 
+    plan: Plan
+    admission: Admission
+    listeners: Listeners
     probe: UsageProbe
     link: Link
     watch: Watch
@@ -95,6 +101,10 @@ def _build(settings: Settings, clock: Clock) -> _Parts:
         host_bytes=read_host().total_bytes,
     )
     probe = open_probe(quota)
+    own_bytes = probe.used_bytes()
+    plan = make_plan(quota.bytes, own_bytes, settings.watermarks, settings.limits)
+    is_open = MemoryFault.ADMISSION in settings.memory_fault
+    admission = Admission(plan.in_flight_bytes, is_open=is_open)
     target = RedisTarget(
         url=settings.redis_url,
         tls_verify=settings.tls_verify,
@@ -102,23 +112,26 @@ def _build(settings: Settings, clock: Clock) -> _Parts:
         max_connections=settings.redis_max_connections,
     )
     # Each needs the other: one tells what changes, the other asks whether it is being told.
-    hot = HotTier(int(quota.bytes * HOT_TIER_SHARE), is_told=lambda: link.is_tracking)
+    hot = HotTier(plan.hot_bytes, is_told=lambda: link.is_tracking)
     link = Link(target, lambda names: hot.invalidate(refs_of(names)))
     defaults = Defaults(
         ttl_ms=settings.session_ttl_ms,
         max_messages=settings.max_messages,
         dedupe_window=settings.dedupe_window,
     )
-    store = RedisStore(link, settings.limits, defaults)
+    store = RedisStore(link, plan.limits, defaults, admission.begin)
     sealer = Sealer(store, hot, clock)
     return _Parts(
+        plan=plan,
+        admission=admission,
+        listeners=Listeners(clock),
         probe=probe,
         link=link,
         watch=Watch(link, clock, connections_max=settings.redis_max_connections),
         hot=hot,
         governor=_governor(settings, clock, probe, hot),
         sealer=sealer,
-        sessions=Sessions(store, hot, sealer, clock, settings.limits),
+        sessions=Sessions(store, hot, sealer, clock, plan.limits),
         leases=Leases(LeaseStore(link), clock),
     )
 
@@ -156,7 +169,7 @@ def _keyring(settings: Settings) -> Keyring:
 
 
 def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) -> LifespanState:
-    keyring, buffers, counters = _keyring(settings), Buffers(), Counter[str]()
+    keyring, counters = _keyring(settings), Counter[str]()
     heap, started = HeapProbe(clock), clock.monotonic()
 
     def health_inputs() -> HealthInputs:
@@ -170,7 +183,7 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) 
             host=read_host(),
             store=parts.watch.status,
             hot=parts.hot.status,
-            buffer_bytes=buffers.held,
+            buffer_bytes=parts.admission.held_bytes,
             counters={**counters, "sealingFailures": parts.sealer.failures},
             is_stopping=stopping.is_set,
             is_auth_missing=keyring.is_closed,
@@ -182,11 +195,13 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) 
         leases=parts.leases,
         directory=Directory(parts.link),
         keyring=keyring,
-        limits=settings.limits,
+        limits=parts.plan.limits,
         running=set(),
         default_ttl_ms=settings.session_ttl_ms,
         default_max_messages=settings.max_messages,
-        buffers=buffers,
+        admission=parts.admission,
+        listeners=parts.listeners,
+        draining=asyncio.Semaphore(DRAINED_AT_ONCE),
         stopping=stopping,
         counters=counters,
         governor=parts.governor,

@@ -1,10 +1,9 @@
 """How the quota is divided, once, at the start: all parts together stay below the emergency mark.
 
-    emergency mark = the process by itself + GROWTH_BYTES + hot tier x FACTOR + what is under way
+emergency mark = the process by itself + GROWTH_BYTES + hot tier x FACTOR + what is under way
 """
 
 from dataclasses import dataclass, replace
-
 
 from service.model import Limits
 from service.vitals import Watermarks
@@ -27,7 +26,7 @@ BODY_COST = 3
 """Bytes that a byte of a body takes: the text, what is parsed of it, what goes to Redis."""
 
 ANSWER_COST = 4
-"""Bytes that a byte of a large answer takes: what Redis sent, the rendered text, the answer twice."""
+"""Bytes that a byte of a large answer takes: as Redis sent it, rendered, and twice as the answer."""
 
 GROWTH_SHARE = 0.8
 """Of what may be under way: what calls that bring data may take."""
