@@ -64,8 +64,9 @@ class Body:
 
     async def drain(self) -> None:
         """Read what is left and drop it, within limits; `is_over` tells whether all has come."""
-        if b"expect" in self._headers and not self._has_begun:
-            return  # the client waits to hear that it is wanted
+        is_awaited = b"expect" in self._headers and not self._has_begun
+        if is_awaited or BODY_STALLED in self._scope:
+            return  # nothing will come
         left = DRAIN_BYTES
         with suppress(RequestTimeout, ClientDisconnect, TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
