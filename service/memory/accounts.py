@@ -23,7 +23,7 @@ class Accounts:
         *,
         is_acting: bool = True,
     ) -> None:
-        """Take `own_bytes` as what the process takes by itself; not acting = samples only inform."""
+        """Take `own_bytes` as what the process takes by itself; not acting = samples only tell."""
         self._is_acting = is_acting
         self._own_bytes = own_bytes
         self._hot_bytes = hot_bytes
