@@ -92,7 +92,7 @@ def _build(settings: Settings, clock: Clock) -> _Parts:
         dyno_ram_mb=settings.dyno_ram_mb,
         host_bytes=read_host().total_bytes,
     )
-    probe = open_probe(quota)
+    probe = open_probe(quota, clock=clock)
     target = RedisTarget(
         url=settings.redis_url,
         tls_verify=settings.tls_verify,
@@ -123,15 +123,17 @@ def _build(settings: Settings, clock: Clock) -> _Parts:
 
 def _governor(settings: Settings, clock: Clock, probe: UsageProbe, hot: HotTier) -> Governor:
     """Evict first: collecting and trimming give back what it has let go."""
+    trim = MallocTrim(probe.used_bytes)
     evict = Evict(
         hot.evict,
         lambda: hot.status.bytes,
         floor_bytes=int(hot.budget_bytes * FLOOR_SHARE),
+        give_back=trim.give_back,
         clock=clock,
     )
     return Governor(
         probe,
-        (evict, Collect(probe.used_bytes), MallocTrim(probe.used_bytes)),
+        (evict, Collect(probe.used_bytes), trim),
         clock=clock,
         policy=Policy(
             marks=settings.watermarks,

@@ -119,6 +119,12 @@ class Cascade:
         self._posts = tuple(posts)
         self.current: Manager | None = self._posts[0].name
 
+    @property
+    def passed_over(self) -> tuple[Manager, ...]:
+        """Those above the current one: they have failed. Nobody has tried those below it lately."""
+        names = [post.name for post in self._posts]
+        return tuple(names[: names.index(self.current)] if self.current else names)
+
     async def give(self, task: Task) -> bool:
         """Let the first layer that works do something; return whether there was one."""
         for post in self._posts:

@@ -81,7 +81,12 @@ class Governor:
         """Tick for ever."""
         while True:
             await self.tick()
-            await asyncio.sleep(self._advanced.interval_seconds)
+            await asyncio.sleep(self.interval_seconds)
+
+    @property
+    def interval_seconds(self) -> float:
+        """Seconds until the next sample."""
+        return self._advanced.interval_seconds
 
     async def tick(self) -> None:
         """Take one turn: sample, decide, act; who works of the layers does it. Never raises."""
@@ -178,9 +183,10 @@ class Governor:
 
     def _degraded(self, *, is_late: bool) -> tuple[str, ...]:
         levers = tuple(f"no_{name}" for name in self._levers.missing)
-        layers = tuple(f"{post.name}_failed" for post in self._posts if post.is_failing)
+        layers = tuple(f"{name}_failed" for name in self._cascade.passed_over)
         governor = ("governor_late",) if is_late else ()
-        return (*self._probe.degraded, *levers, *layers, *governor)
+        rescue = ("health_failed",) if is_late and self._has_rescue_failed else ()
+        return (*self._probe.degraded, *levers, *layers, *governor, *rescue)
 
     def _counters(self) -> Mapping[str, int]:
         return {
@@ -191,5 +197,6 @@ class Governor:
             "memoryFreedBytes": self._record.freed_bytes,
             "memoryLeverFailures": self._levers.failures
             + sum(layer.failures for layer in self._plain),
+            "memoryHookFailures": self._record.hook_failures,
             "memoryRescues": self._rescues,
         }
