@@ -104,7 +104,7 @@ class Post:
             self._rest_seconds = FIRST_REST_SECONDS
         self.is_failing, self._changed_at = True, now
         self.demotions += 1
-        LOG.error("Memory layer %s failed, the next one takes over", self.name, exc_info=error)
+        LOG.error("Memory layer %s failed and is tried again later", self.name, exc_info=error)
 
     def _promote(self) -> None:
         if self.is_failing:

@@ -1,12 +1,13 @@
 """What happens when a part of the governor, a layer, or all of them fail."""
 
 import asyncio
+import ctypes
 import logging
 from pathlib import Path
 
 import pytest
 
-from service.memory import cascade, cleanup, plain
+from service.memory import cascade, cleanup
 from service.memory.cascade import Manager
 from service.memory.governor import Governor
 from service.memory.levers import Relief
@@ -112,8 +113,8 @@ async def test_a_layer_that_fails_is_told_once_rests_longer_each_time_and_comes_
     assert busy.status().manager is ADVANCED
     assert busy.status().degraded == ()
     assert caplog.messages == [
-        "Memory layer advanced failed, the next one takes over",
-        "Memory layer basic failed, the next one takes over",
+        "Memory layer advanced failed and is tried again later",
+        "Memory layer basic failed and is tried again later",
         "Memory layer advanced works again",
     ]
 
@@ -182,7 +183,7 @@ async def test_a_step_that_fails_is_counted_told_once_and_the_others_are_taken(
     await busy.pass_seconds(70)
     action = busy.status().last_action
     assert action is not None
-    assert [lever.name for lever in action.levers] == ["evict", "collect"]
+    assert [lever.name for lever in action.levers] == ["evict", "collect", "malloc_trim"]
     assert busy.status().counters["memoryLeverFailures"] == 3
     assert caplog.messages.count("Memory step evict of layer basic failed") == 1
 
@@ -194,7 +195,7 @@ class Hanging(FakeLever):
         super().__init__(name="hanging")
         self.begun = asyncio.Event()
 
-    async def run(self, relief: Relief) -> int:
+    async def run(self, relief: Relief) -> int:  # noqa: ARG002 # whatever is asked
         self.begun.set()
         await asyncio.Event().wait()
         return 0
@@ -220,8 +221,9 @@ async def test_a_tier_that_is_reached_during_a_cleanup_is_seen_at_once() -> None
     await hanging.begun.wait()
     busy.memory.hot_bytes = 80 * MIB
     busy.clock.seconds += 3
-    while busy.status().tier is not EMERGENCY:
+    for _ in range(10):
         await asyncio.sleep(0)
+    assert busy.status().tier is EMERGENCY
     assert not busy.status().is_late
     turn.cancel()
 
@@ -346,7 +348,7 @@ def test_the_last_resort_trims_and_collects() -> None:
 
 
 def test_a_libc_without_a_trim_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     assert trimmed(Relief(tier=Tier.STANDARD, excess_bytes=1)) == 0
 
 
