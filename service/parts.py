@@ -8,7 +8,7 @@ from service.leases import Leases
 from service.memory.accounts import Accounts
 from service.memory.admission import Admission
 from service.memory.governor import Governor, Hooks
-from service.memory.levers import Collect, Evict, MallocTrim
+from service.memory.levers import CloseListeners, Collect, Evict, MallocTrim
 from service.memory.listeners import Listeners
 from service.memory.machine import read_host
 from service.memory.plan import Plan, make_plan
@@ -79,7 +79,7 @@ def _memory(settings: Settings, clock: Clock) -> Memory:
         dyno_ram_mb=settings.dyno_ram_mb,
         host_bytes=read_host().total_bytes,
     )
-    probe = open_probe(quota)
+    probe = open_probe(quota, clock=clock)
     plan = make_plan(quota.bytes, probe.used_bytes(), settings.watermarks, settings.limits)
     is_open = MemoryFault.ADMISSION in settings.memory_fault
     return Memory(
@@ -121,17 +121,19 @@ def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:
 def _governor(
     settings: Settings, clock: Clock, memory: Memory, hot: HotTier, accounts: Accounts
 ) -> Governor:
-    """Evict first: collecting and trimming give back what it has let go."""
+    """First what empties, then what gives the emptied pages back."""
     probe = memory.probe
+    trim = MallocTrim(probe.used_bytes)
     evict = Evict(
         hot.evict,
         lambda: hot.status.bytes,
         floor_bytes=int(hot.budget_bytes * FLOOR_SHARE),
+        give_back=trim.give_back,
         clock=clock,
     )
     return Governor(
         probe,
-        (evict, Collect(probe.used_bytes), MallocTrim(probe.used_bytes)),
+        (evict, CloseListeners(memory.listeners), Collect(probe.used_bytes), trim),
         clock=clock,
         policy=Policy(
             marks=settings.watermarks,

@@ -1,7 +1,8 @@
 """The document of /health: a pure function of what is known, so that a poll waits for nothing.
 
 ok    all is well. The standard tier too: evicting what Redis has is daily work, no news
-warn  it serves, but somebody should look: Redis down, no API key, emergency tier, late governor
+warn  it serves, but somebody should look: Redis down, no API key, emergency tier, a lower
+      layer looks after memory
 fail  it is stopping, or nobody looks after memory any more; the only one that is a 503
 """
 
@@ -10,6 +11,7 @@ from enum import StrEnum
 from http import HTTPStatus
 
 from service.clock import rfc3339
+from service.memory.cascade import Manager
 from service.memory.governor import GovernorStatus
 from service.vitals import (
     AccountsStatus,
@@ -85,7 +87,8 @@ def judge(inputs: HealthInputs) -> HealthStatus:
         return HealthStatus.FAIL
     is_pressed = inputs.governor.tier is Tier.EMERGENCY
     is_cut_off = not inputs.store.connected
-    if is_cut_off or inputs.is_auth_missing or is_pressed or inputs.governor.is_late:
+    is_weak = inputs.governor.manager is not Manager.ADVANCED
+    if is_cut_off or inputs.is_auth_missing or is_pressed or is_weak:
         return HealthStatus.WARN
     return HealthStatus.OK
 
@@ -110,6 +113,10 @@ def list_warnings(inputs: HealthInputs) -> list[str]:
         (
             governor.is_late,
             "The memory governor is late: if this stays, restart the process and read its log.",
+        ),
+        (
+            governor.manager is not Manager.ADVANCED and not governor.is_late,
+            "A lower layer looks after memory: if this stays, restart the process, read its log.",
         ),
         (
             not governor.is_enabled,

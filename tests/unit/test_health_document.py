@@ -5,7 +5,8 @@ import orjson
 import pytest
 
 from service.http.health import HealthInputs, build_health
-from service.memory.governor import GovernorStatus, Manager
+from service.memory.cascade import Manager
+from service.memory.governor import GovernorStatus
 from service.vitals import (
     AccountsStatus,
     Cleanup,
@@ -43,7 +44,12 @@ CLEANUP = Cleanup(
     tier=Tier.STANDARD,
     at_ms=NOW_MS,
     requested=False,
-    levers=(LeverReport(name="evict", available=True, freed_bytes=9, ms=1.234),),
+    levers=(
+        LeverReport(
+            name="evict", available=True, freed_bytes=9, before_bytes=20, after_bytes=13, ms=1.234
+        ),
+        LeverReport(name="collect", available=True, is_resting=True),
+    ),
     freed_bytes=8,
     ms=2.345,
 )
@@ -108,6 +114,7 @@ UNGUARDED = replace(WELL, is_auth_missing=True)
 STOPPING = replace(WELL, is_stopping=True)
 PRESSED = governed(tier=Tier.EMERGENCY)
 BUSY = governed(tier=Tier.STANDARD)
+LOWER = governed(manager=Manager.BASIC)
 LATE = governed(is_late=True, manager=Manager.HEALTH)
 LOST = governed(is_late=True, manager=Manager.HEALTH, has_failed=True)
 OFF = governed(is_enabled=False)
@@ -202,7 +209,24 @@ def test_the_last_action_is_told_lever_by_lever() -> None:
         "tier": "standard",
         "at": "2025-04-05T17:13:32.189Z",
         "requested": False,
-        "levers": [{"name": "evict", "available": True, "freedBytes": 9, "ms": 1.2}],
+        "levers": [
+            {
+                "name": "evict",
+                "available": True,
+                "freedBytes": 9,
+                "returnedBytes": 7,
+                "ms": 1.2,
+                "resting": False,
+            },
+            {
+                "name": "collect",
+                "available": True,
+                "freedBytes": 0,
+                "returnedBytes": 0,
+                "ms": 0.0,
+                "resting": True,
+            },
+        ],
         "freedBytes": 8,
         "ms": 2.3,
     }
@@ -228,6 +252,7 @@ def test_the_counters_of_the_service_and_of_its_memory_stand_together() -> None:
         (DOWN, "warn", 200),
         (UNGUARDED, "warn", 200),
         (PRESSED, "warn", 200),
+        (LOWER, "warn", 200),
         (LATE, "warn", 200),
         (STOPPING, "fail", 503),
         (LOST, "fail", 503),
@@ -251,6 +276,7 @@ def test_the_status_is_a_word_and_a_number(
         (DOWN, "REDIS_URL"),
         (UNGUARDED, "API_KEY"),
         (PRESSED, "larger dyno"),
+        (LOWER, "layer"),
         (LATE, "restart"),
         (STOPPING, "elsewhere"),
         (OFF, "ENABLE_MEMORY_OPTIMIZATION"),
@@ -272,7 +298,9 @@ def test_without_redis_it_says_so_and_why() -> None:
     assert document["redis"]["latencyMs"] is None
 
 
-@pytest.mark.parametrize(("inputs", "is_running"), [(WELL, True), (OFF, False), (LATE, False)])
+@pytest.mark.parametrize(
+    ("inputs", "is_running"), [(WELL, True), (LOWER, True), (OFF, False), (LATE, False)]
+)
 def test_memory_is_optimised_while_the_governor_runs(
     inputs: HealthInputs,
     *,
