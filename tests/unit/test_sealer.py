@@ -59,11 +59,10 @@ async def test_a_long_tail_is_sealed_at_once(packed: Packed) -> None:
     await packed.sealer.seal_due()
     assert packed.shape() == [False] * (LONG_TAIL - 1)
     await packed.say(1)
-    before = packed.store.calls["read"]
     await packed.sealer.seal_due()
 
     assert packed.shape() == [True]
-    assert packed.store.calls["read"] == before  # memory held it
+    assert packed.store.calls["unsealed"] == 0  # memory held it
     held = packed.hot.peek(CHAT)
     assert held is not None
     assert (held.log.tail_count, held.log.count) == (0, LONG_TAIL)
@@ -107,7 +106,7 @@ async def test_what_memory_does_not_hold_is_read(packed: Packed) -> None:
     await packed.sealer.seal_due()
 
     assert packed.shape() == [True]
-    assert packed.store.calls["read"] == 1
+    assert packed.store.calls["unsealed"] == 1
 
 
 async def test_what_was_packed_by_another_is_read_anew(packed: Packed) -> None:
