@@ -12,8 +12,8 @@ from service.sealing import Sealer, may_shrink
 from service.store import Census, Described, RedisStore, Shard
 from service.writes import Cut, Removal
 
-REST = 3
-"""Times what a step took is left to others before the next."""
+REST = 1
+"""Times what a step took, waiting for Redis included, is left to others before the next."""
 
 MOST_REST_SECONDS = 1.0
 

@@ -47,7 +47,7 @@ from service.writes import (
 
 _NO_CHANGE = SettingsChange()
 
-TAIL_ELEMENTS, TAIL_BYTES = 1_000, 262_144
+TAIL_ELEMENTS, TAIL_BYTES = 256, 262_144
 """Of what is read at once to be sealed."""
 
 
