@@ -170,15 +170,16 @@ class RedisPressure:
 def _tell(tier: Tier, status: StoreStatus, policy: RedisPolicy) -> None:
     """Say in the log which tier it is now, and what to do about it."""
     percent, used = 100 * (status.fraction or 0.0), (status.used_memory_bytes or 0) / MIB
-    match tier:
-        case Tier.NORMAL:
-            _log.info("Redis has room again: %.1f%% in use (%.1f MB).", percent, used)
-        case Tier.STANDARD:
-            advice = "Take a larger plan, a shorter ttl or a lower MAX_MESSAGES."
-            _log.warning("⚠️ Redis usage high: %.1f%% (%.1f MB). %s", percent, used, advice)
-        case Tier.EMERGENCY:
-            keep = policy.keep_messages if policy.enabled else None
-            loss = f"all but the newest {keep} messages" if keep else "nothing"
-            text = "🚨 Redis usage critical: %.1f%% (%.1f MB). When it is full, writes are answered"
-            text += " 507; of a session %s may be dropped."
-            _log.error(text, percent, used, loss)
+    if tier is Tier.NORMAL:
+        _log.info("Redis has room again: %.1f%% in use (%.1f MB).", percent, used)
+    elif tier is Tier.STANDARD:
+        advice = "Take a larger plan, a shorter ttl or a lower MAX_MESSAGES."
+        _log.warning("⚠️ Redis usage high: %.1f%% (%.1f MB). %s", percent, used, advice)
+    else:
+        keep = policy.keep_messages if policy.enabled else None
+        loss = f"all but the newest {keep} messages" if keep else "nothing"
+        text = (
+            "🚨 Redis usage critical: %.1f%% (%.1f MB). When it is full, writes are answered 507;"
+        )
+        text += " of a session %s may be dropped."
+        _log.error(text, percent, used, loss)

@@ -24,7 +24,9 @@ async def drop(chat: Chat, keep: int) -> Removed:
 
 async def seal(chat: Chat) -> None:
     assert isinstance(chat.tier, RedisStore)
-    while (part := await chat.tier.unsealed(chat.ref, 0)) is not None:
+    while True:
+        part = await chat.tier.unsealed(chat.ref, 0)
+        assert part is not None
         sealing = pack_next(*_split(part.elements))
         if sealing is None:
             return

@@ -9,6 +9,7 @@ from redis import Redis
 
 from service.chunks import is_chunk
 from service.clock import SystemClock
+from service.errors import Unavailable
 from service.hot import HotTier
 from service.model import SessionRef, Touch
 from service.rounds import Rounds
@@ -114,6 +115,12 @@ async def test_a_session_of_another_release_hides_no_more_than_its_page(
         session_keys(ref_of("5")).log.decode(),
     )
     assert 8 * PAGE_KEYS < len(await found(parts.census)) < 10 * PAGE_KEYS
+
+
+async def test_a_census_of_a_redis_that_is_away_is_none() -> None:
+    census = Census(Link(RedisTarget(url=None)))
+    with pytest.raises(Unavailable):
+        await census._describe([session_keys(ref_of("chat")).log])
 
 
 async def test_all_history_gets_packed(parts: Parts, redis: Redis) -> None:

@@ -123,6 +123,19 @@ async def test_what_was_packed_by_another_is_read_anew(packed: Packed) -> None:
     assert len(await packed.chat.texts()) == LONG_TAIL + 1
 
 
+async def test_what_is_gone_since_it_was_read_is_not_sealed(packed: Packed) -> None:
+    await packed.say(LONG_TAIL)
+    packed.store.is_holding = True
+    sealing = asyncio.create_task(packed.sealer.seal_stored(CHAT))
+    await packed.store.reach(1)
+    packed.store.is_holding = False
+    await packed.chat.clear()
+    packed.store.release()
+
+    assert await sealing == 0
+    assert packed.shape() == []
+
+
 async def test_a_deleted_message_leaves_redis_for_good(packed: Packed) -> None:
     await packed.chat.say('{"a":"q8Zk3vX0"}', *['{"a":"b"}'] * LONG_TAIL)
     await packed.sealer.seal_due()
