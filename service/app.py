@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -19,10 +19,11 @@ from service.http.health import HealthInputs
 from service.http.lifespan import Buffers, LifespanState, Stopping
 from service.http.routes import build_router
 from service.leases import Leases
-from service.memory.governor import Governor, Policy
+from service.memory.governor import Governor, Hooks
 from service.memory.heap import HeapProbe
-from service.memory.levers import Collect, Evict, MallocTrim, Relief, freeze_heap
+from service.memory.levers import Collect, Evict, MallocTrim, freeze_heap
 from service.memory.machine import read_host
+from service.memory.policy import Policy
 from service.memory.quota import read_quota
 from service.memory.usage import UsageProbe, open_probe
 from service.sealing import Sealer
@@ -38,15 +39,12 @@ from service.store import (
     Watch,
     refs_of,
 )
-from service.vitals import Tier
 
 HOT_TIER_SHARE = 0.25
 """Of the quota. The rest is the interpreter, what is under way, and the way down from 70 %."""
 
 FLOOR_SHARE = 0.1
 """Of the hot tier's budget: what an emergency leaves."""
-
-EVICTION_SLICE_BYTES = 1_048_576
 
 _log = logging.getLogger("ballast")
 
@@ -125,28 +123,24 @@ def _build(settings: Settings, clock: Clock) -> _Parts:
 
 def _governor(settings: Settings, clock: Clock, probe: UsageProbe, hot: HotTier) -> Governor:
     """Evict first: collecting and trimming give back what it has let go."""
-    levers = (Evict(_evictor(hot)), Collect(probe.used_bytes), MallocTrim(probe.used_bytes))
-    policy = Policy(
-        marks=settings.watermarks,
-        enabled=settings.enable_memory_optimization,
-        interval_seconds=settings.memory_sample_interval_ms / 1000,
+    evict = Evict(
+        hot.evict,
+        lambda: hot.status.bytes,
+        floor_bytes=int(hot.budget_bytes * FLOOR_SHARE),
+        clock=clock,
     )
-    return Governor(probe, levers, clock=clock, policy=policy)
-
-
-def _evictor(hot: HotTier) -> Callable[[Relief], Awaitable[int]]:
-    async def evict(relief: Relief) -> int:
-        """Drop the coldest; an emergency leaves no more than the floor. In slices: others wait."""
-        wanted = relief.excess_bytes
-        if relief.tier is Tier.EMERGENCY:
-            wanted = hot.status.bytes - int(hot.budget_bytes * FLOOR_SHARE)
-        freed = 0
-        while freed < wanted and hot.status.sessions:
-            freed += hot.evict(min(EVICTION_SLICE_BYTES, wanted - freed))
-            await asyncio.sleep(0)
-        return freed
-
-    return evict
+    return Governor(
+        probe,
+        (evict, Collect(probe.used_bytes), MallocTrim(probe.used_bytes)),
+        clock=clock,
+        policy=Policy(
+            marks=settings.watermarks,
+            enabled=settings.enable_memory_optimization,
+            interval_seconds=settings.memory_sample_interval_ms / 1000,
+            faults=settings.memory_fault,
+        ),
+        hooks=Hooks(evict=evict.run_at_once),
+    )
 
 
 def _keyring(settings: Settings) -> Keyring:

@@ -200,7 +200,9 @@ def _lever(report: LeverReport) -> Document:
         "name": report.name,
         "available": report.available,
         "freedBytes": report.freed_bytes,
+        "returnedBytes": report.returned_bytes,
         "ms": round(report.ms, 1),
+        "resting": report.is_resting,
     }
 
 
