@@ -49,6 +49,23 @@ class MemoryReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccountsStatus:
+    """What is counted: bytes under way, how many may be, and who listens long or slowly.
+
+    `factor`: bytes that the process has grown by, to those that are counted; None = too few.
+    """
+
+    factor: float | None
+    held_bytes: int
+    limit_bytes: int
+    peak_bytes: int
+    refused: int
+    listeners: int
+    queued_bytes: int
+    listeners_closed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeapReading:
     """What the allocators of this process hold from the OS and what of it is in use, in bytes.
 
