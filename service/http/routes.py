@@ -7,6 +7,7 @@ from starlette.types import Lifespan
 
 from service.access import Scope
 from service.http import (
+    admin_routes,
     health_routes,
     lease_routes,
     listing_routes,
@@ -66,6 +67,8 @@ API_ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/sessions/{id}/lease": _write("POST", lease_routes.acquire_lease)
     | _write("PATCH", lease_routes.extend_lease)
     | _write("DELETE", lease_routes.release_lease),
+    "/v1/admin/relieve": {"POST": Endpoint(admin_routes.relieve, Scope.ADMIN)},
+    "/v1/admin/leak": {"POST": Endpoint(admin_routes.trace_leak, Scope.ADMIN)},
 }
 
 OPEN_ROUTES: dict[str, dict[str, OpenHandler]] = {
