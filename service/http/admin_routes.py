@@ -54,6 +54,8 @@ def _lever(report: LeverReport) -> Document:
     return {
         "name": report.name,
         "available": report.available,
+        "beforeBytes": report.before_bytes,
+        "afterBytes": report.after_bytes,
         "freedBytes": report.freed_bytes,
         "returnedBytes": report.returned_bytes,
         "ms": round(report.ms, 1),

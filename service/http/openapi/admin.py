@@ -10,11 +10,18 @@ from service.http.schemas import ReliefBody, TraceBody
 EVICTED: dict[str, Any] = {
     "name": "evict",
     "available": True,
+    "beforeBytes": 201_326_592,
+    "afterBytes": 201_326_592,
     "freedBytes": 31_457_280,
     "returnedBytes": 0,
     "ms": 21.4,
 }
-TRIMMED = EVICTED | {"name": "malloc_trim", "freedBytes": 28_311_552, "returnedBytes": 28_311_552}
+TRIMMED = EVICTED | {
+    "name": "malloc_trim",
+    "afterBytes": 173_015_040,
+    "freedBytes": 28_311_552,
+    "returnedBytes": 28_311_552,
+}
 RELIEVED: dict[str, Any] = {
     "tier": "emergency",
     "dryRun": False,

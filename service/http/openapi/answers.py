@@ -134,10 +134,12 @@ class Lease(Struct):
 
 
 class LeverRun(Struct):
-    """What one lever freed by its own account, and what went back to the system meanwhile."""
+    """The use before and after one lever, what it freed by its own account, what went back."""
 
     name: str
     available: bool
+    before_bytes: Count = field(name="beforeBytes")
+    after_bytes: Count = field(name="afterBytes")
     freed_bytes: Annotated[Count, Meta(description="Of a dry run: what it would free.")] = field(
         name="freedBytes"
     )
