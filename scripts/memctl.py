@@ -148,7 +148,7 @@ def _suspicion(memory: Document) -> str:
 def _relieved(relieved: Document) -> Iterator[str]:
     is_dry = relieved["dryRun"]
     yield f"{relieved['tier']} tier{', dry run: what it would free' if is_dry else ''}"
-    rows = [("lever", "before", "after", "freed", "returned", "ms")]
+    rows: list[tuple[str, ...]] = [("lever", "before", "after", "freed", "returned", "ms")]
     for lever in relieved["levers"]:
         columns = ("beforeBytes", "afterBytes", "freedBytes", "returnedBytes")
         figures = [_mib(lever[name]) for name in columns]
@@ -163,7 +163,7 @@ def _relieved(relieved: Document) -> Iterator[str]:
 def _leak(allocations: Document) -> Iterator[str]:
     total, count = _mib(allocations["bytes"]), allocations["count"]
     yield f"{total} in {count} allocations of {allocations['seconds']:g} s are still there"
-    rows = [("bytes", "count", "line of code")]
+    rows: list[tuple[str, ...]] = [("bytes", "count", "line of code")]
     for place in allocations["places"]:
         at = f"{place['file']}:{place['line']}"
         rows.append((str(place["bytes"]), str(place["count"]), at))

@@ -18,7 +18,6 @@ from service.http import (
 from service.http.answers import JSON
 from service.http.headers import Headers
 from service.http.lifespan import LifespanState
-from service.http.openapi.document import build_document
 from service.http.response import Response
 from service.http.router import Endpoint, Handler, OpenHandler, Router
 
@@ -82,6 +81,9 @@ OPEN_ROUTES: dict[str, dict[str, OpenHandler]] = {
 
 @cache
 def _document() -> bytes:
+    # All its types and examples: hardly any process is ever asked for them.
+    from service.http.openapi.document import build_document  # noqa: PLC0415
+
     return orjson.dumps(build_document(API_ROUTES, OPEN_ROUTES))
 
 
