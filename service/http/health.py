@@ -14,6 +14,7 @@ from http import HTTPStatus
 from service.clock import rfc3339
 from service.memory.cascade import Manager
 from service.memory.governor import GovernorStatus
+from service.memory.leak import LeakStatus
 from service.vitals import (
     AccountsStatus,
     Cleanup,
@@ -28,6 +29,7 @@ from service.vitals import (
 )
 
 MIB = 1_048_576
+NO_LEAK = LeakStatus()
 
 Document = dict[str, object]
 
@@ -60,6 +62,7 @@ class HealthInputs:
     is_auth_missing: bool
     is_health_check_enabled: bool
     journal_bytes: int = 0
+    leak: LeakStatus = NO_LEAK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,10 @@ def list_warnings(inputs: HealthInputs) -> list[str]:
         (
             not governor.is_enabled,
             "Memory is measured but not governed: set ENABLE_MEMORY_OPTIMIZATION=true.",
+        ),
+        (
+            inputs.leak.is_suspected,
+            "Memory grows without a reason that is known: run `scripts/memctl leak`.",
         ),
     )
     return [sentence for applies, sentence in cases if applies] + list(_redis_warnings(inputs))
@@ -211,6 +218,16 @@ def _memory(inputs: HealthInputs) -> Document:
         "degraded": [*governor.degraded, *heap],
         "lastAction": None if action is None else _cleanup(action),
         **_accounts(inputs.accounts),
+        "leakSuspected": inputs.leak.is_suspected,
+        "leak": _leak(inputs.leak),
+    }
+
+
+def _leak(leak: LeakStatus) -> Document:
+    return {
+        "slopeBytesPerHour": leak.slope_bytes_per_hour,
+        "windows": leak.windows,
+        "windowSeconds": round(leak.window_seconds),
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 from service.http.health import HealthInputs, build_health
 from service.memory.cascade import Manager
 from service.memory.governor import GovernorStatus
+from service.memory.leak import LeakStatus
 from service.vitals import (
     AccountsStatus,
     Cleanup,
@@ -169,7 +170,7 @@ def test_the_keys_are_those_of_the_contract() -> None:
     assert document["memory"].keys() == {
         *("raw", "formatted", "percentages", "source", "quota", "used", "quotaUsage", "tier"),
         *("manager", "peak", "projectedSecondsToQuota", "degraded", "lastAction"),
-        *("factor", "admission", "listeners"),
+        *("factor", "admission", "listeners", "leakSuspected", "leak"),
     }
     assert document["redis"].keys() == {
         *("connected", "latencyMs", "usedMemory", "maxMemory", "policy", "persistence"),
@@ -365,3 +366,19 @@ def test_with_the_health_check_off_the_keys_of_the_seed_remain() -> None:
 def test_a_heap_of_nothing_is_used_to_no_part() -> None:
     empty = replace(WELL, heap=HeapReading(rss_bytes=0, total_bytes=0, used_bytes=0, is_exact=True))
     assert read(empty)["memory"]["percentages"]["heapUsage"] == 0
+
+
+def test_a_leak_that_is_suspected_is_told_with_what_to_do() -> None:
+    leak = LeakStatus(is_suspected=True, slope_bytes_per_hour=9_000, windows=16)
+    document = read(replace(WELL, leak=leak))
+
+    assert document["memory"]["leakSuspected"] is True
+    assert document["memory"]["leak"] == {
+        "slopeBytesPerHour": 9_000,
+        "windows": 16,
+        "windowSeconds": 60,
+    }
+    assert document["status"] == "ok"
+    assert any("`scripts/memctl leak`" in warning for warning in document["warnings"])
+    assert read(WELL)["memory"]["leakSuspected"] is False
+    assert not any("memctl" in warning for warning in read(WELL)["warnings"])
