@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from scripts.benchmark.calls import KEY, request
-from scripts.storming.bot import LONELY_SECONDS, PAUSE_SCALE, Scene, value_path
+from scripts.storming.bot import LONELY_SECONDS, NO_CACHE, PAUSE_SCALE, Scene, value_path
 from scripts.storming.ledger import Recipe, noise
 from scripts.storming.wire import NARROW_BYTES, NoAnswer, NoServer, Reply, Wire
 
@@ -46,7 +46,8 @@ async def send_endlessly(scene: Scene, wire: Wire, session: str) -> Reply | None
 
 async def sip_answers(scene: Scene, session: str, recipe: Recipe) -> None:
     """Ask for a large value and take it slowly, again and again until all is over."""
-    expected, call = recipe.text(), request("GET", value_path(session))
+    # Past the hot tier: answers out of it are one object, however many clients take it.
+    expected, call = recipe.text(), request("GET", value_path(session), headers=NO_CACHE)
     while not scene.is_over():
         async with one_exchange(scene) as wire, wire.talk() as (reader, writer):
             writer.write(call)

@@ -20,7 +20,8 @@ async def read_back(scene: Scene, readers: int) -> Verdict:
         bot = Bot(scene)
         for check in checks:
             for headers in (NO_CACHE, ""):
-                total = total.plus(await _checked(check, bot, headers))
+                verdict = await _checked(check, bot, headers)
+                total = total.plus(verdict)  # after the await: the others add, too
         bot.close()
 
     async with asyncio.TaskGroup() as group:
