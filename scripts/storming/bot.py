@@ -46,8 +46,10 @@ class Page(msgspec.Struct):
 
 @dataclass(slots=True)
 class Tally:
-    """What clients saw. `shed` = 503, `bare` = one that does not say when to come again,
-    `unseen` = no answer came, `cut` = the end of one did not, `garbled` = a part was wrong.
+    """What clients saw.
+
+    `shed` = answers 503, `bare` = those that do not say when to come again, `unseen` = calls
+    without an answer, `cut` = answers without their end, `garbled` = parts that were wrong.
     """
 
     acknowledged: int = 0

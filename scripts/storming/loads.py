@@ -20,7 +20,7 @@ READERS = 8
 CROWD = 64
 CHATS = 200
 MANY_CHATS = 40_000
-RESTORED = 6_000
+RESTORED = 15_000
 UPLOADS = 100
 DRIPS = 60
 SIPS = 100
@@ -172,7 +172,7 @@ async def together(*works: Coroutine[None, None, None]) -> None:
 
 
 LOADS: dict[str, Load] = {
-    "steady": Load(run=steady),
+    "steady": Load(run=steady, seconds=60),
     "burst": Load(run=burst, seconds=60),
     "many-chats": Load(run=many_chats, seconds=60),
     "states": Load(run=states),

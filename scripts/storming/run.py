@@ -41,6 +41,11 @@ class Order:
         """Whether what keeps the service alive is switched off: it must not survive."""
         return ADMISSION in self.settings.get("MEMORY_FAULT", "").split(",")
 
+    @property
+    def is_forced(self) -> bool:
+        """Whether the marks are lower than anybody would have them, so that the tiers must act."""
+        return "MEMORY_STANDARD_PERCENT" in self.settings
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:

@@ -43,7 +43,7 @@ class Stage:
         return self.process.poll()
 
     def used_bytes(self) -> int:
-        """What counts against the quota now: the kernel's sum may lag, the process's own does not."""
+        """What counts against the quota now; the kernel's sum may lag, the process's does not."""
         own_bytes = anonymous_bytes(self.process.pid)
         return max(own_bytes, self.group.used_bytes()) if self.group else own_bytes
 
@@ -125,7 +125,9 @@ def platform_environ(port: int, quota_mb: int, redis_url: str) -> dict[str, str]
     }
 
 
-def spawn(environ: Mapping[str, str], log_path: Path, group: Group | None) -> subprocess.Popen[bytes]:
+def spawn(
+    environ: Mapping[str, str], log_path: Path, group: Group | None
+) -> subprocess.Popen[bytes]:
     """Start the Procfile's command, inside the group if there is one."""
     words = (sys.executable, "-m", "service")
     with log_path.open("ab") as log:

@@ -1,4 +1,4 @@
-"""What is seen of a storm from outside: usage, the governor's lines in the log, answers of /health."""
+"""What is seen of a storm from outside: usage, the governor's log, answers of /health."""
 
 import re
 import socket
