@@ -1,52 +1,30 @@
-"""The only place where parts are built, connected and closed."""
+"""The service as an app: its lifespan opens and closes the parts, and hands them to requests."""
 
 import asyncio
 import logging
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 
 from starlette.applications import Starlette
 
 from service import __version__
 from service.access import DEFAULT_NAMESPACE, Principal, Scope
 from service.clock import Clock, SystemClock
-from service.hot import HotTier
 from service.http.auth import Keyring
 from service.http.health import HealthInputs
-from service.http.lifespan import Buffers, LifespanState, Stopping
+from service.http.lifespan import LifespanState, Stopping
 from service.http.routes import build_router
-from service.leases import Leases
-from service.memory.governor import Governor, Policy
 from service.memory.heap import HeapProbe
-from service.memory.levers import Collect, Evict, MallocTrim, Relief, freeze_heap
+from service.memory.levers import freeze_heap
 from service.memory.machine import read_host
-from service.memory.quota import read_quota
-from service.memory.usage import UsageProbe, open_probe
-from service.sealing import Sealer
-from service.sessions import Sessions
+from service.parts import Parts, build_parts
 from service.settings import Settings
-from service.store import (
-    Defaults,
-    Directory,
-    LeaseStore,
-    Link,
-    RedisStore,
-    RedisTarget,
-    Watch,
-    refs_of,
-)
-from service.vitals import Tier
+from service.store import Directory
 
-HOT_TIER_SHARE = 0.25
-"""Of the quota. The rest is the interpreter, what is under way, and the way down from 70 %."""
-
-FLOOR_SHARE = 0.1
-"""Of the hot tier's budget: what an emergency leaves."""
-
-EVICTION_SLICE_BYTES = 1_048_576
+DRAINED_AT_ONCE = 16
+"""Bodies that are read only to be dropped: each has up to 256 KiB in memory that nobody counts."""
 
 _log = logging.getLogger("ballast")
 
@@ -61,92 +39,17 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[LifespanState]:
         # Closed in the reverse order: first nothing is governed or watched, then Redis is left.
         async with AsyncExitStack() as stack:
-            parts = _build(settings, clock)
-            stack.callback(parts.probe.close)
-            stack.push_async_callback(parts.link.aclose)
-            watching = parts.watch.run(is_active=settings.enable_health_check)
+            parts = build_parts(settings, clock)
+            stack.callback(parts.memory.probe.close)
+            stack.push_async_callback(parts.storage.link.aclose)
+            watching = parts.storage.watch.run(is_active=settings.enable_health_check)
             await stack.enter_async_context(_background(watching))
-            await stack.enter_async_context(_background(parts.sealer.run()))
+            await stack.enter_async_context(_background(parts.storage.sealer.run()))
             await stack.enter_async_context(_background(parts.governor.run()))
             freeze_heap()
             yield _state(settings, clock, stopping, parts)
 
     return build_router(lifespan)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
-    """What is built once for each lifespan."""
-
-    probe: UsageProbe
-    link: Link
-    watch: Watch
-    hot: HotTier
-    governor: Governor
-    sealer: Sealer
-    sessions: Sessions
-    leases: Leases
-
-
-def _build(settings: Settings, clock: Clock) -> _Parts:
-    quota = read_quota(
-        setting_mb=settings.memory_quota_mb,
-        dyno_ram_mb=settings.dyno_ram_mb,
-        host_bytes=read_host().total_bytes,
-    )
-    probe = open_probe(quota)
-    target = RedisTarget(
-        url=settings.redis_url,
-        tls_verify=settings.tls_verify,
-        tls_ca=settings.redis_tls_ca,
-        max_connections=settings.redis_max_connections,
-    )
-    # Each needs the other: one tells what changes, the other asks whether it is being told.
-    hot = HotTier(int(quota.bytes * HOT_TIER_SHARE), is_told=lambda: link.is_tracking)
-    link = Link(target, lambda names: hot.invalidate(refs_of(names)))
-    defaults = Defaults(
-        ttl_ms=settings.session_ttl_ms,
-        max_messages=settings.max_messages,
-        dedupe_window=settings.dedupe_window,
-    )
-    store = RedisStore(link, settings.limits, defaults)
-    sealer = Sealer(store, hot, clock)
-    return _Parts(
-        probe=probe,
-        link=link,
-        watch=Watch(link, clock, connections_max=settings.redis_max_connections),
-        hot=hot,
-        governor=_governor(settings, clock, probe, hot),
-        sealer=sealer,
-        sessions=Sessions(store, hot, sealer, clock, settings.limits),
-        leases=Leases(LeaseStore(link), clock),
-    )
-
-
-def _governor(settings: Settings, clock: Clock, probe: UsageProbe, hot: HotTier) -> Governor:
-    """Evict first: collecting and trimming give back what it has let go."""
-    levers = (Evict(_evictor(hot)), Collect(probe.used_bytes), MallocTrim(probe.used_bytes))
-    policy = Policy(
-        marks=settings.watermarks,
-        enabled=settings.enable_memory_optimization,
-        interval_seconds=settings.memory_sample_interval_ms / 1000,
-    )
-    return Governor(probe, levers, clock=clock, policy=policy)
-
-
-def _evictor(hot: HotTier) -> Callable[[Relief], Awaitable[int]]:
-    async def evict(relief: Relief) -> int:
-        """Drop the coldest; an emergency leaves no more than the floor. In slices: others wait."""
-        wanted = relief.excess_bytes
-        if relief.tier is Tier.EMERGENCY:
-            wanted = hot.status.bytes - int(hot.budget_bytes * FLOOR_SHARE)
-        freed = 0
-        while freed < wanted and hot.status.sessions:
-            freed += hot.evict(min(EVICTION_SLICE_BYTES, wanted - freed))
-            await asyncio.sleep(0)
-        return freed
-
-    return evict
 
 
 def _keyring(settings: Settings) -> Keyring:
@@ -155,8 +58,8 @@ def _keyring(settings: Settings) -> Keyring:
     return Keyring(settings.credentials, anonymous=anyone)
 
 
-def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) -> LifespanState:
-    keyring, buffers, counters = _keyring(settings), Buffers(), Counter[str]()
+def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -> LifespanState:
+    keyring, counters = _keyring(settings), Counter[str]()
     heap, started = HeapProbe(clock), clock.monotonic()
 
     def health_inputs() -> HealthInputs:
@@ -168,29 +71,31 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: _Parts) 
             governor=parts.governor.status,
             heap=heap.read(),
             host=read_host(),
-            store=parts.watch.status,
-            hot=parts.hot.status,
-            buffer_bytes=buffers.held,
-            counters={**counters, "sealingFailures": parts.sealer.failures},
+            store=parts.storage.watch.status,
+            hot=parts.storage.hot.status,
+            accounts=parts.accounts.status,
+            counters={**counters, "sealingFailures": parts.storage.sealer.failures},
             is_stopping=stopping.is_set,
             is_auth_missing=keyring.is_closed,
             is_health_check_enabled=settings.enable_health_check,
         )
 
     return LifespanState(
-        sessions=parts.sessions,
-        leases=parts.leases,
-        directory=Directory(parts.link),
+        sessions=parts.storage.sessions,
+        leases=parts.storage.leases,
+        directory=Directory(parts.storage.link),
         keyring=keyring,
-        limits=settings.limits,
+        limits=parts.memory.plan.limits,
         running=set(),
         default_ttl_ms=settings.session_ttl_ms,
         default_max_messages=settings.max_messages,
-        buffers=buffers,
+        admission=parts.memory.admission,
+        listeners=parts.memory.listeners,
+        draining=asyncio.Semaphore(DRAINED_AT_ONCE),
         stopping=stopping,
         counters=counters,
         governor=parts.governor,
-        store_status=lambda: parts.watch.status,
+        store_status=lambda: parts.storage.watch.status,
         health_inputs=health_inputs,
     )
 

@@ -4,27 +4,35 @@ import asyncio
 from collections.abc import Mapping
 
 from service.errors import BadInput, Fault, TooLarge, Unprocessable, escaped
+from service.holds import Hold
 from service.merge_patch import merge_patch
 from service.model import Limits, StateKey, StoredValue, Value
 
 QUICK_BYTES = 262_144
 """What is merged at once; more may take seconds if it is deep, which others must not wait for."""
 
+SMALL_BYTES = 65_536
+COST, MEMBER_BYTES = 6, 500
+"""Bytes of memory that a merge takes: for each byte of text, and for each member, which becomes a
+name, a value and their places in a mapping (at most one for each comma)."""
+
 Patches = Mapping[StateKey, bytes]
 Bases = Mapping[StateKey, StoredValue | None]
 
 
 async def merged_values(
-    patches: Patches, bases: Bases, limits: Limits
+    patches: Patches, bases: Bases, limits: Limits, hold: Hold
 ) -> dict[StateKey, StoredValue]:
     """Return what each patch makes of the value under its key; a key without one has tag 0.
 
     Tag and expiry are those of the value that the merge was made of. Raises Unprocessable for raw
     values and those that name a member twice, BadInput for such patches, TooLarge for what would
-    pass the limit of a value.
+    pass the limit of a value; and what `hold` raises, which is asked for the memory of large ones.
     """
-    size = sum(map(len, patches.values()))
-    size += sum(len(base.value.data) for base in bases.values() if base)
+    texts = [*patches.values(), *(base.value.data for base in bases.values() if base)]
+    size = sum(map(len, texts))
+    if size > SMALL_BYTES:
+        hold.grow(COST * size + MEMBER_BYTES * sum(text.count(b",") for text in texts))
     if size <= QUICK_BYTES:
         return _all_merged(patches, bases, limits)
     return await asyncio.to_thread(_all_merged, patches, bases, limits)

@@ -8,6 +8,7 @@ from typing import NewType
 import msgspec
 from msgspec.structs import replace
 
+from service.holds import Hold
 from service.lines import Lines, Message, Span, Window
 
 __all__ = ["Lines", "Message", "Span", "Window"]
@@ -194,7 +195,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """What was read of a session, and Redis's time when it was; `names` with the expiry of each.
 
     `elements` are those of the log in Redis that the page was made of, `packed` the values as Redis
-    holds them.
+    holds them. What came in parts is spoken for by `hold`.
     """
 
     session: Session
@@ -206,6 +207,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     packed: Mapping[StateKey, bytes] = msgspec.field(default_factory=dict)
     is_same: bool = False
     age_seconds: float | None = None
+    hold: Hold | None = None
 
     def without_expired(self, part: StatePart) -> "View":
         """Return this view of a part of the state without keys that have expired by `now_ms`."""
@@ -248,6 +250,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     expiries: Mapping[StateKey, int]
     log: LogFacts
     ring: bytes
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)

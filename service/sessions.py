@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from service.clock import Clock
 from service.errors import Conflict, PreconditionFailed, TooLarge, Unavailable, Unprocessable
+from service.holds import Hold
 from service.hot import Entry, Fill, HotTier
 from service.merging import merged_values
 from service.model import (
@@ -156,21 +157,27 @@ class Sessions:
         self, ref: SessionRef, write: StateWrite, conditions: Conditions
     ) -> Written | None:
         """Merge into what memory holds, and again into what Redis says that there is instead."""
-        merged = await self._guessed(ref, write)
+        hold = self._store.begin_hold()
+        merged = await self._guessed(ref, write, hold)
         for _ in range(MERGE_TRIES):
             try:
                 return await self._write_merged(ref, write, conditions, merged)
             except Moved as moved:
-                merged = await merged_values(write.merges, moved.values, self._limits)
+                hold = (
+                    self._store.begin_hold()
+                )  # the memory of what was merged in vain is free again
+                merged = await merged_values(write.merges, moved.values, self._limits, hold)
         raise Unavailable("Others change these values faster than they can be merged: try again.")
 
-    async def _guessed(self, ref: SessionRef, write: StateWrite) -> dict[StateKey, StoredValue]:
+    async def _guessed(
+        self, ref: SessionRef, write: StateWrite, hold: Hold
+    ) -> dict[StateKey, StoredValue]:
         """Merge into what memory holds; it may be old, so it can make a call cheap, not fail."""
         bases = self._held_values(ref, tuple(write.merges))
         try:
-            return await merged_values(write.merges, bases, self._limits)
+            return await merged_values(write.merges, bases, self._limits, hold)
         except (Unprocessable, TooLarge):
-            return await merged_values(write.merges, {}, self._limits)
+            return await merged_values(write.merges, {}, self._limits, hold)
 
     async def _write_merged(
         self,

@@ -49,6 +49,23 @@ class MemoryReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccountsStatus:
+    """What is counted: bytes under way, how many may be, and who listens long or slowly.
+
+    `factor`: bytes that the process has grown by, to those that are counted; None = too few.
+    """
+
+    factor: float | None
+    held_bytes: int
+    limit_bytes: int
+    peak_bytes: int
+    refused: int
+    listeners: int
+    queued_bytes: int
+    listeners_closed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeapReading:
     """What the allocators of this process hold from the OS and what of it is in use, in bytes.
 
@@ -71,12 +88,24 @@ class HostMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeverReport:
-    """What one lever did: bytes that it accounts as freed, and the milliseconds that it took."""
+    """What one lever did: what it accounts as freed, the use before and after, and its time.
+
+    `is_resting` = it was left out, because it brought nothing lately. Of a dry run `freed_bytes`
+    are what it would free.
+    """
 
     name: str
     available: bool
-    freed_bytes: int
-    ms: float
+    freed_bytes: int = 0
+    before_bytes: int = 0
+    after_bytes: int = 0
+    ms: float = 0.0
+    is_resting: bool = False
+
+    @property
+    def returned_bytes(self) -> int:
+        """Bytes that went back to the system while it ran; 0 if the use grew meanwhile."""
+        return max(0, self.before_bytes - self.after_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

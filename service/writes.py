@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from service.holds import Hold
 from service.model import ETag, Lines, Message, Session, StateKey, StoredValue, Touch, Value
 
 
@@ -110,7 +111,8 @@ class Appended(Done, frozen=True, kw_only=True):
 class Removed(Done, frozen=True, kw_only=True):
     """What a removal took, and the seqs that are left at both ends; lines only of LAST.
 
-    `narrowed` is a chunk that holds more bytes now than messages.
+    `narrowed` is a chunk that holds more bytes now than messages. Many lines are spoken for by
+    `hold`.
     """
 
     count: int
@@ -118,6 +120,7 @@ class Removed(Done, frozen=True, kw_only=True):
     last_seq: int | None = None
     lines: Lines = Lines()
     narrowed: bytes = b""
+    hold: Hold | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -126,22 +129,29 @@ class Removed(Done, frozen=True, kw_only=True):
 
 
 class Written(Done, frozen=True, kw_only=True):
-    """What a state write did; `packed` is what it has set, as Redis holds it, with one tag."""
+    """What a state write did; `packed` is what it has set, as Redis holds it, with one tag.
+
+    Large values are spoken for by `hold`.
+    """
 
     added: int
     deleted: int
     tag: int
     packed: Mapping[StateKey, bytes]
     values: Mapping[StateKey, StoredValue | None] = msgspec.field(default_factory=dict)
+    hold: Hold | None = None
 
 
 class Moved(Exception):
     """Nothing was written: `values` are now those that were to be merged into."""
 
-    def __init__(self, values: Mapping[StateKey, StoredValue | None]) -> None:
-        """Keep what the merges have to be made of."""
+    def __init__(
+        self, values: Mapping[StateKey, StoredValue | None], hold: Hold | None = None
+    ) -> None:
+        """Keep what the merges have to be made of, and what speaks for it if it is much."""
         super().__init__("a value that is merged into was changed")
         self.values = values
+        self.hold = hold
 
 
 class StateDeleted(Done, frozen=True, kw_only=True):

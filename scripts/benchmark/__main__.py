@@ -21,7 +21,7 @@ from scripts.benchmark.corpus import Chat, load_chat
 from scripts.benchmark.crowd import crowd_findings
 from scripts.benchmark.figures import BenchmarkError, Findings, join
 from scripts.benchmark.history import measure_histories, shapes
-from scripts.benchmark.processes import ROOT
+from scripts.benchmark.processes import ROOT, has_webdis
 from scripts.benchmark.report import Surroundings
 from scripts.benchmark.size import FULL, SMOKE, Size
 from scripts.benchmark.speed import Plan
@@ -102,6 +102,8 @@ def main() -> int:
     except (OSError, ChatError) as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 2
+    if not has_webdis():
+        tell("webdis is not installed here (a package of Debian): its rows are left out")
     done = run(arguments.only, size, arguments.scale or size.scale, plan, chat)
     out = ROOT / "docs" if arguments.write_docs else arguments.out
     page = report.write(out, surroundings(plan, chat), done.findings)

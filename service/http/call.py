@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.types import Receive
 from starlette.types import Scope as AsgiScope
 
@@ -13,22 +13,19 @@ from service.errors import (
     BadInput,
     Fault,
     Forbidden,
-    RequestTimeout,
-    TooLarge,
     UnsupportedMediaType,
     escaped,
 )
+from service.http.body import Body
 from service.http.headers import Headers
 from service.http.lifespan import LifespanState
 from service.http.names import session_id, state_key_in_path
+from service.memory.admission import Hold
 from service.model import ANY, JSON_TYPE, Conditions, Freshness, SessionRef, StateKey
 
-BODY_IDLE_SECONDS = 30.0
-BODY_STALLED = "ballast.body_stalled"
-"""Set in the scope of a request whose body made no progress for so long; it is waited for no more.
-
-Who reads the socket knows that best, and needs no timer for a body that comes with its head.
-"""
+LARGE_BYTES = 65_536
+MEMBER_BYTES = 100
+"""Of memory, for each comma of a large body: at most so many things are found between them."""
 
 LEASE_TOKEN = b"lease-token"
 CONTENT_TYPE = b"content-type"
@@ -50,7 +47,8 @@ class Call:
     parts: LifespanState
     principal: Principal
     segments: list[bytes]
-    held_bytes: int = 0
+    incoming: Body
+    hold: Hold
 
     @property
     def ref(self) -> SessionRef:
@@ -136,47 +134,18 @@ class Call:
             raise UnsupportedMediaType(
                 "This route reads JSON: send Content-Type: application/json."
             )
-        return await self.body(self.parts["limits"].max_body_bytes)
+        body = await self.body()
+        if len(body) > LARGE_BYTES:
+            self.hold.grow(MEMBER_BYTES * body.count(b","))
+        return body
 
-    async def body(self, most_bytes: int) -> bytes:
-        """Read the whole body. Raises TooLarge before it is read where the length is told."""
-        self._check_told(most_bytes)
-        chunks: list[bytes] = []
-        has_more = True
-        while has_more:
-            event = await self.receive()
-            if event["type"] == "http.disconnect":
-                raise ClientDisconnect
-            if BODY_STALLED in self.scope:
-                raise RequestTimeout(f"No byte of the body came for {BODY_IDLE_SECONDS:.0f} s.")
-            chunks.append(event.get("body", b""))
-            self.hold(len(chunks[-1]))
-            if self.held_bytes > most_bytes:
-                raise _body_too_large(most_bytes)
-            has_more = event.get("more_body", False)
-        return b"".join(chunks)  # of one chunk, which is the usual, it makes no copy
+    async def body(self) -> bytes:
+        """Read the whole body. Raises TooLarge or Unavailable, before if its length is told."""
+        return await self.incoming.read(self.parts["limits"].max_body_bytes, self.hold)
 
     async def is_disconnected(self) -> bool:
         """Whether the client has gone."""
         return await Request(self.scope, self.receive).is_disconnected()
-
-    def hold(self, count: int) -> None:
-        """Account for bytes that stay in memory until the answer is sent."""
-        self.held_bytes += count
-        self.parts["buffers"].held += count
-
-    def release(self) -> None:
-        """Account for everything that this call held as gone."""
-        self.parts["buffers"].held -= self.held_bytes
-        self.held_bytes = 0
-
-    def _check_told(self, most_bytes: int) -> None:
-        """Raise for a body that is not to be read, by what its headers say."""
-        if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise UnsupportedMediaType("Send the body without Content-Encoding.")
-        told = self.headers.get(b"content-length", b"0")
-        if told.isdigit() and int(told) > most_bytes:
-            raise _body_too_large(most_bytes)
 
 
 def is_json(media_type: str) -> bool:
@@ -185,10 +154,6 @@ def is_json(media_type: str) -> bool:
         return True
     essence = media_type.partition(";")[0].strip().lower()
     return essence == JSON_TYPE or essence.endswith("+json")
-
-
-def _body_too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {limit} bytes.", limit=limit)
 
 
 def _unquoted(raw: bytes) -> str:

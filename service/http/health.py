@@ -12,6 +12,7 @@ from http import HTTPStatus
 from service.clock import rfc3339
 from service.memory.governor import GovernorStatus
 from service.vitals import (
+    AccountsStatus,
     Cleanup,
     Counters,
     HeapReading,
@@ -37,7 +38,7 @@ class HealthStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthInputs:
-    """Everything that /health tells; `buffer_bytes` lie in request and response buffers."""
+    """Everything that /health tells."""
 
     now_ms: int
     uptime_seconds: float
@@ -48,7 +49,7 @@ class HealthInputs:
     host: HostMemory
     store: StoreStatus
     hot: HotTierStatus
-    buffer_bytes: int
+    accounts: AccountsStatus
     counters: Counters
     is_stopping: bool
     is_auth_missing: bool
@@ -137,7 +138,7 @@ def _seed_memory(inputs: HealthInputs) -> Document:
         "heapTotal": inputs.heap.total_bytes,
         "heapUsed": inputs.heap.used_bytes,
         "external": inputs.hot.bytes + inputs.journal_bytes,
-        "arrayBuffers": inputs.buffer_bytes,
+        "arrayBuffers": inputs.accounts.held_bytes,
     }
     system = {
         "systemTotal": inputs.host.total_bytes,
@@ -181,6 +182,24 @@ def _memory(inputs: HealthInputs) -> Document:
         "projectedSecondsToQuota": None if projected is None else round(projected, 1),
         "degraded": [*governor.degraded, *heap],
         "lastAction": None if action is None else _cleanup(action),
+        **_accounts(inputs.accounts),
+    }
+
+
+def _accounts(accounts: AccountsStatus) -> Document:
+    return {
+        "factor": None if accounts.factor is None else round(accounts.factor, 2),
+        "admission": {
+            "held": accounts.held_bytes,
+            "limit": accounts.limit_bytes,
+            "peak": accounts.peak_bytes,
+            "refused": accounts.refused,
+        },
+        "listeners": {
+            "count": accounts.listeners,
+            "queued": accounts.queued_bytes,
+            "closed": accounts.listeners_closed,
+        },
     }
 
 
@@ -200,7 +219,9 @@ def _lever(report: LeverReport) -> Document:
         "name": report.name,
         "available": report.available,
         "freedBytes": report.freed_bytes,
+        "returnedBytes": report.returned_bytes,
         "ms": round(report.ms, 1),
+        "resting": report.is_resting,
     }
 
 

@@ -1,5 +1,7 @@
 """Routes of a session's lease: take it, extend it, give it back."""
 
+import asyncio
+
 from starlette.requests import ClientDisconnect
 
 from service.clock import rfc3339
@@ -16,15 +18,23 @@ async def acquire_lease(call: Call) -> Response:
     call.query()
     ttl_ms, wait_ms = parse_lease(await call.json_body() or b"{}")
 
+    hung_up, listeners = asyncio.Event(), call.parts["listeners"]
+
     async def check_wanted() -> None:
         if await call.is_disconnected():
             raise ClientDisconnect
+        if hung_up.is_set():
+            raise Unavailable("Memory is short: wait again later.", code="overloaded")
         if call.parts["stopping"].is_set:
             raise Unavailable("This process is stopping: send it again.", code="stopping")
 
-    lease = await call.parts["leases"].acquire(
-        call.ref, ttl_ms=ttl_ms, wait_ms=wait_ms, check_wanted=check_wanted
-    )
+    listener = listeners.add("lease_wait", close=hung_up.set)
+    try:
+        lease = await call.parts["leases"].acquire(
+            call.ref, ttl_ms=ttl_ms, wait_ms=wait_ms, check_wanted=check_wanted
+        )
+    finally:
+        listeners.discard(listener)
     return _answer(lease, 201)
 
 

@@ -1,5 +1,6 @@
 """What the lifespan hands to every request."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,20 +9,15 @@ from typing import Protocol, TypedDict
 from service.http.auth import Keyring
 from service.http.health import HealthInputs
 from service.leases import Leases
+from service.memory.admission import Admission
 from service.memory.governor import Governor
+from service.memory.listeners import Listeners
 from service.model import Limits, Listing, Namespace, SessionRef
 from service.sessions import Sessions
 from service.vitals import StoreStatus
 
 Running = set[tuple[SessionRef, bytes]]
 """Calls with an Idempotency-Key that are under way in this process: session, digest of the key."""
-
-
-@dataclass(slots=True)
-class Buffers:
-    """Bytes of requests and responses that are in memory now."""
-
-    held: int = 0
 
 
 @dataclass(slots=True)
@@ -52,7 +48,9 @@ class LifespanState(TypedDict):
     running: Running
     default_ttl_ms: int
     default_max_messages: int
-    buffers: Buffers
+    admission: Admission
+    listeners: Listeners
+    draining: asyncio.Semaphore
     stopping: Stopping
     counters: Counter[str]
     governor: Governor

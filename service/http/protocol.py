@@ -1,7 +1,7 @@
 """A thin guard around uvicorn's protocol, which by itself waits for ever and takes any head.
 
-Only what the socket knows best is done here: bytes of a head, and time. A request that comes whole
-is not waited for: it costs no timer.
+Only what the socket knows best is done here: bytes of a head, who reads slowly, and time. A request
+that comes whole is not waited for: it costs no timer.
 """
 
 import asyncio
@@ -11,13 +11,17 @@ from typing import cast
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.http.call import BODY_IDLE_SECONDS, BODY_STALLED
+from service.http.body import BODY_IDLE_SECONDS, BODY_STALLED
+from service.memory.listeners import Listener, Listeners
 
 HEAD_BYTES = 65_536 + 8_192
 """The header lines that the service takes, and a request line before them."""
 
 HEAD_SECONDS = 10.0
 SILENT_SECONDS = 30.0
+
+SLOW_READER_SECONDS = 30.0
+"""In which a client has to take about 100 KiB of a large answer, or be cut."""
 
 _PROBLEM = (
     b'{"type":"about:blank","title":"Request header fields too large","status":431,'
@@ -81,10 +85,13 @@ class GuardedProtocol(HttpToolsProtocol):
     head_seconds = HEAD_SECONDS
     body_seconds = BODY_IDLE_SECONDS
     silent_seconds = SILENT_SECONDS
+    slow_reader_seconds = SLOW_READER_SECONDS
     _finished: object = None
     _timed: object = None
     _head_bytes = 0
     _patience: asyncio.TimerHandle | None = None
+    _cut: asyncio.TimerHandle | None = None
+    _listener: Listener | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first byte, but not for ever."""
@@ -104,9 +111,32 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.scope is not self._finished or self._patience is not None:
             self._wait()
 
+    def pause_writing(self) -> None:
+        """Note that the client takes its answer more slowly than it comes, and wait for it."""
+        super().pause_writing()
+        self._cut = self.loop.call_later(self.slow_reader_seconds, self.transport.abort)
+        if self._listener is None:
+            listeners: Listeners = self.app_state["listeners"]
+            waiting = self.transport.get_write_buffer_size
+            self._listener = listeners.add(
+                "slow_reader", close=self.transport.abort, queued_bytes=waiting
+            )
+
+    def resume_writing(self) -> None:
+        """Go on: the client has taken nearly all."""
+        self._keep()
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        """Forget a reader who has been slow: it is through."""
+        self._forget_listener()
+        super().on_response_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Forget the deadlines."""
         self._disarm()
+        self._keep()
+        self._forget_listener()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
@@ -114,6 +144,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.scope is self._finished:
             self._disarm()
         elif self.scope.get("raw_path"):  # the head is complete
+            # The rest is read when the app asks for it, which it does when it has room.
+            self.flow.pause_reading()
             self._arm(self.body_seconds, self._tell_of_stall)
         elif self._head_bytes > HEAD_BYTES:
             self.transport.write(_TOO_LARGE)
@@ -129,6 +161,16 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self.cycle.scope[BODY_STALLED] = True  # type: ignore[literal-required] # our own
         self.cycle.message_event.set()
+
+    def _keep(self) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
+
+    def _forget_listener(self) -> None:
+        if self._listener is not None:
+            self.app_state["listeners"].discard(self._listener)
+            self._listener = None
 
     def _arm(self, seconds: float, act: Callable[[], None]) -> None:
         self._disarm()

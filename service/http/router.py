@@ -25,14 +25,15 @@ from service.errors import (
     ServiceError,
     Unavailable,
 )
+from service.http.body import Body
 from service.http.call import Call
 from service.http.headers import Headers, Line
 from service.http.lifespan import LifespanState
 from service.http.problems import problem_response
 from service.http.response import Response
+from service.http.sending import API_PREFIX, CLOSE, PIECE_BYTES, send_response
+from service.memory.admission import REQUEST_BYTES, Hold
 from service.model import Limits
-
-API_PREFIX = b"/v1/"
 
 Handler = Callable[[Call], Awaitable[Response]]
 OpenHandler = Callable[[LifespanState, Headers], Response]
@@ -41,9 +42,6 @@ OpenHandler = Callable[[LifespanState, Headers], Response]
 T = TypeVar("T")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-_NO_STORE = (b"cache-control", b"no-store")
-_BODILESS = (204, 304)
-_COUNTERS = tuple(f"responses{hundreds}xx" for hundreds in range(6))
 _log = logging.getLogger("ballast.http")
 
 
@@ -53,6 +51,8 @@ class Endpoint:
 
     handler: Handler
     scope: access.Scope
+    grows: bool = False
+    """Whether it brings data, which is refused first when memory is short."""
 
 
 Methods = Mapping[str, Endpoint]
@@ -84,19 +84,23 @@ class Router(Starlette):
             return
         headers = Headers(scope["headers"])
         request_id = _request_id(headers)
+        body, hold = Body(scope, receive, headers), scope["state"]["admission"].begin()
         try:
-            response = await self._answer(scope, receive, headers)
-        except ServiceError as error:
-            response = problem_response(error, request_id.decode())
+            response = await self._answer(scope, receive, headers, body, hold)
+            hold.release()
+            if len(response.body) > PIECE_BYTES:
+                hold.grow(len(response.body))
         except ClientDisconnect:
             return
-        except Exception:  # noqa: BLE001 # a defect must not become a bare 500
-            told = request_id.decode()
-            _log.exception("Request %s failed by a defect of the service.", told)
-            response = problem_response(Internal("This is a defect, and it is logged."), told)
-        await _send(response, scope, request_id, send)
+        except Exception as error:  # noqa: BLE001 # a defect must not become a bare 500
+            hold.release()
+            response = await _refuse(_told(error, request_id), scope["state"], body, request_id)
+        await send_response(response, scope, request_id, send)
+        hold.release()
 
-    async def _answer(self, scope: Scope, receive: Receive, headers: Headers) -> Response:
+    async def _answer(
+        self, scope: Scope, receive: Receive, headers: Headers, body: Body, hold: Hold
+    ) -> Response:
         parts: LifespanState = scope["state"]
         _check_headers(scope["headers"], parts["limits"])
         path: bytes = scope["raw_path"]
@@ -107,12 +111,12 @@ class Router(Starlette):
             raise Unavailable("This process is stopping: send it again.", code="stopping")
         segments = path[len(API_PREFIX) :].split(b"/")
         endpoint = _pick(self._api.get(_shape(segments)), scope["method"])
-        call = Call(scope, receive, headers, parts, principal, segments[1::2])
+        call = Call(scope, receive, headers, parts, principal, segments[1::2], body, hold)
         call.require(endpoint.scope)
-        try:
-            return await endpoint.handler(call)
-        finally:
-            call.release()
+        if endpoint.grows:
+            hold.restrict()
+        hold.grow(REQUEST_BYTES)
+        return await endpoint.handler(call)
 
 
 def _pick(methods: Mapping[str, T] | None, method: str) -> T:
@@ -148,22 +152,22 @@ def _check_headers(lines: Sequence[Line], limits: Limits) -> None:
         raise HeadersTooLarge("The headers are too large.", limit=limits.max_header_bytes)
 
 
-async def _send(response: Response, scope: Scope, request_id: bytes, send: Send) -> None:
-    parts: LifespanState = scope["state"]
-    counters, buffers = parts["counters"], parts["buffers"]
-    counters["requests"] += 1
-    counters[_COUNTERS[response.status_code // 100]] += 1
-    status, body = response.status_code, response.body
-    lines = [*response.headers, (b"x-request-id", request_id)]
-    if scope["raw_path"].startswith(API_PREFIX):
-        lines.append(_NO_STORE)
-    if status not in _BODILESS:
-        lines.append((b"content-length", b"%d" % len(body)))
-    buffers.held += len(body)
-    try:
-        await send({"type": "http.response.start", "status": status, "headers": lines})
-        await send({"type": "http.response.body", "body": body})
-    finally:
-        buffers.held -= len(body)
-    if response.after is not None:
-        await response.after()
+def _told(error: Exception, request_id: bytes) -> ServiceError:
+    """Return what a client is told of an error: of a defect that it is one."""
+    if isinstance(error, ServiceError):
+        return error
+    _log.exception("Request %s failed by a defect of the service.", request_id.decode())
+    return Internal("This is a defect, and it is logged.")
+
+
+async def _refuse(
+    error: ServiceError, parts: LifespanState, body: Body, request_id: bytes
+) -> Response:
+    """Return a problem, when the client is listening: it does not while it is sending."""
+    if not body.is_over:
+        async with parts["draining"]:
+            await body.drain()
+    response = problem_response(error, request_id.decode())
+    if not body.is_over:
+        response.headers = (*response.headers, CLOSE)
+    return response

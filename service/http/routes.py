@@ -30,6 +30,10 @@ def _write(method: str, handler: Handler) -> dict[str, Endpoint]:
     return {method: Endpoint(handler, Scope.RW)}
 
 
+def _grow(method: str, handler: Handler) -> dict[str, Endpoint]:
+    return {method: Endpoint(handler, Scope.RW, grows=True)}
+
+
 def _open(handler: OpenHandler) -> dict[str, OpenHandler]:
     return {"GET": handler, "HEAD": handler}
 
@@ -42,20 +46,20 @@ def openapi(_: LifespanState, __: Headers) -> Response:
 API_ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/sessions": _read(listing_routes.list_sessions),
     "/v1/sessions/{id}": _read(session_routes.read_session)
-    | _write("PUT", session_routes.put_session)
+    | _grow("PUT", session_routes.put_session)
     | _write("PATCH", session_routes.patch_session)
     | _write("DELETE", session_routes.delete_session),
-    "/v1/sessions/{id}/copy": _write("POST", session_routes.copy_session),
+    "/v1/sessions/{id}/copy": _grow("POST", session_routes.copy_session),
     "/v1/sessions/{id}/state": _read(state_routes.list_state)
     | _write("DELETE", state_routes.delete_state)
     # A batch that only gets is a read: the handler asks for more when it writes.
     | {"POST": Endpoint(state_routes.batch_state, Scope.RO)},
     "/v1/sessions/{id}/state/{key}": _read(state_routes.read_value)
-    | _write("PUT", state_routes.put_value)
+    | _grow("PUT", state_routes.put_value)
     | _write("DELETE", state_routes.delete_value),
     "/v1/sessions/{id}/messages": _read(message_routes.read_messages)
-    | _write("POST", message_routes.append_messages)
-    | _write("PUT", message_routes.replace_messages)
+    | _grow("POST", message_routes.append_messages)
+    | _grow("PUT", message_routes.replace_messages)
     | _write("DELETE", message_routes.delete_messages),
     "/v1/sessions/{id}/messages/{seq}": _read(message_routes.read_message)
     | _write("DELETE", message_routes.delete_message),

@@ -89,6 +89,7 @@ async def batch_state(call: Call) -> Response:
     if write == StateWrite(gets=write.gets) and write.gets:
         return await _read_batch(call, write.gets)
     call.require(Scope.RW)
+    call.hold.restrict()
     with once(call, body) as idempotency:
         write = replace(write, idempotency=idempotency)
         done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
@@ -164,7 +165,7 @@ async def _read_batch(call: Call, keys: tuple[StateKey, ...]) -> Response:
 async def _read_sent_value(call: Call) -> Value:
     limits, media_type = call.parts["limits"], call.media_type() or RAW_TYPE
     check_media_type(media_type, "/headers/content-type")
-    data = await call.body(limits.max_body_bytes)
+    data = await call.body()
     if not is_json(media_type):
         check_size(data, "", limits.max_value_bytes)
         return Value(data, media_type, is_json=False)

@@ -5,7 +5,7 @@ The count is in bytes of memory, not of the wire: whoever asks knows what its by
 
 from random import randint
 
-from service.errors import Unavailable
+from service.errors import TooLarge, Unavailable
 from service.memory.plan import GROWTH_SHARE
 
 REQUEST_BYTES = 16_384
@@ -20,20 +20,31 @@ class Hold:
 
     __slots__ = ("_admission", "_share", "held_bytes")
 
-    def __init__(self, admission: "Admission", share: float) -> None:
+    def __init__(self, admission: "Admission") -> None:
         self._admission = admission
-        self._share = share
+        self._share = 1.0
         self.held_bytes = 0
 
+    def restrict(self) -> None:
+        """Leave a share of the room to calls that bring no data.
+
+        Raises Unavailable in the emergency tier, or if no more than that share is left.
+        """
+        self._share = GROWTH_SHARE
+        self._admission.check_growth()
+
     def grow(self, count: int) -> None:
-        """Take so many bytes more. Raises Unavailable if there is no room for them."""
+        """Take so many bytes more.
+
+        Raises Unavailable if there is no room for them now, TooLarge if there never is.
+        """
         self._admission.take(count, self._share)
         self.held_bytes += count
 
     def shrink(self, count: int) -> None:
         """Give so many bytes back."""
+        self._admission.held_bytes -= count
         self.held_bytes -= count
-        self._admission.give_back(count)
 
     def release(self) -> None:
         """Give all bytes back; doing it again changes nothing."""
@@ -51,42 +62,41 @@ class Admission:
         """Let `limit_bytes` be held at the same time; `is_open` = all is let in, and counted."""
         self.limit_bytes = limit_bytes
         self._is_open = is_open
-        self._ceiling_bytes = limit_bytes
-        self.is_shedding = False
+        self._room_bytes = limit_bytes
+        self._is_shedding = False
         self.held_bytes = self.peak_bytes = self.refused = 0
 
     def begin(self) -> Hold:
-        """Return a hold of nothing for a call that brings no data: all room is open to it."""
-        return Hold(self, 1)
-
-    def begin_growth(self) -> Hold:
-        """Return a hold of nothing for a call that brings data: it leaves room for the others.
-
-        Raises Unavailable in the emergency tier.
-        """
-        if self.is_shedding and not self._is_open:
-            raise self._refusal()
-        return Hold(self, GROWTH_SHARE)
+        """Return a hold of nothing."""
+        return Hold(self)
 
     def observe(self, overrun_bytes: int, *, is_shedding: bool) -> None:
         """Hear of a sample: so many bytes are in use beyond what the plan and the count explain."""
-        self._ceiling_bytes = self.limit_bytes - max(0, overrun_bytes)
-        self.is_shedding = is_shedding
+        self._room_bytes = self.limit_bytes - max(0, overrun_bytes)
+        self._is_shedding = is_shedding
+
+    def check_growth(self) -> None:
+        """Raise Unavailable unless calls that bring data are taken now."""
+        is_full = self.held_bytes > self._room_bytes * GROWTH_SHARE
+        if (self._is_shedding or is_full) and not self._is_open:
+            raise self._refusal()
 
     def take(self, count: int, share: float) -> None:
-        """Count bytes that will be held. Raises Unavailable if they would be too many."""
+        """Count bytes that will be held. Raises Unavailable or TooLarge if they are too many."""
         held_bytes = self.held_bytes + count
-        if held_bytes > self._ceiling_bytes * share and not self._is_open:
-            raise self._refusal()
+        if held_bytes > self._room_bytes * share and not self._is_open:
+            most_bytes = int(self.limit_bytes * share)
+            raise self._refusal() if count <= most_bytes else _never(most_bytes)
         self.held_bytes = held_bytes
         self.peak_bytes = max(self.peak_bytes, held_bytes)
-
-    def give_back(self, count: int) -> None:
-        """Count bytes that are held no more."""
-        self.held_bytes -= count
 
     def _refusal(self) -> Unavailable:
         self.refused += 1
         seconds = randint(LEAST_SECONDS, MOST_SECONDS)  # noqa: S311 # it spreads, it hides nothing
         words = "The process has no memory for this now: send it again later."
         return Unavailable(words, code="overloaded", retry_after_seconds=seconds)
+
+
+def _never(most_bytes: int) -> TooLarge:
+    words = f"It would take more than the {most_bytes} bytes of memory that one call may have here."
+    return TooLarge(f"{words} Send it in parts, or use a larger dyno.", limit=most_bytes)

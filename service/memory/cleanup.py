@@ -6,17 +6,35 @@ that people have set on them go on working.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from service.clock import Clock
 from service.memory.levers import Lever, Relief
-from service.vitals import LeverReport, MemoryReading, Tier
+from service.memory.tiers import is_above
+from service.vitals import Cleanup, LeverReport, MemoryReading, Tier
 
 LOG = logging.getLogger("ballast.memory")
 MIB = 1_048_576
 # A lever that hangs may not take the governor with it.
-LEVER_SECONDS = 10.0
+LEVER_SECONDS = 5.0
 IDLE_WARNING_SECONDS = 3_600.0
+MOST_RUNS_RESTED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When it was, by both clocks, and the bytes that were in use then."""
+
+    seconds: float
+    unix_ms: int
+    used_bytes: int
+
+    @classmethod
+    def of(cls, clock: Clock, used_bytes: int) -> Self:
+        """Take it now."""
+        return cls(clock.monotonic(), clock.unix_ms(), used_bytes)
 
 
 def warn_of_use(reading: MemoryReading) -> None:
@@ -33,17 +51,55 @@ def announce(tier: Tier) -> None:
         LOG.info("🧹 Running standard memory cleanup...")
 
 
-def conclude(freed_bytes: int, ms: float) -> None:
-    """Say what a cleanup brought."""
-    LOG.info("Memory cleanup freed %d bytes in %.1f ms", freed_bytes, ms)
+def conclude(
+    relief: Relief,
+    reports: tuple[LeverReport, ...],
+    *,
+    began: Moment,
+    ended: Moment,
+) -> Cleanup:
+    """Sum up a run, and say what it brought: what the use has fallen by."""
+    cleanup = Cleanup(
+        tier=relief.tier,
+        at_ms=began.unix_ms,
+        requested=relief.requested,
+        levers=reports,
+        freed_bytes=max(0, began.used_bytes - ended.used_bytes),
+        ms=(ended.seconds - began.seconds) * 1_000,
+    )
+    LOG.info("Memory cleanup freed %d bytes in %.1f ms", cleanup.freed_bytes, cleanup.ms)
+    return cleanup
+
+
+@dataclass(slots=True)
+class _Rest:
+    """A lever that brings nothing is left out of the next run, then of 2, of 4, up to 16."""
+
+    runs: int = 0
+    left: int = 0
+
+    def note(self, *, is_idle: bool) -> None:
+        self.runs = min(max(1, self.runs * 2), MOST_RUNS_RESTED) if is_idle else 0
+        self.left = self.runs
+
+    def is_on(self) -> bool:
+        """Tell whether it rests in this run, and count that."""
+        if self.left == 0:
+            return False
+        self.left -= 1
+        return True
 
 
 class Levers:
     """The levers of a process, pulled one after the other."""
 
-    def __init__(self, levers: Sequence[Lever], clock: Clock) -> None:
+    def __init__(
+        self, levers: Sequence[Lever], used_bytes: Callable[[], int], clock: Clock
+    ) -> None:
         self._levers = tuple(levers)
+        self._used_bytes = used_bytes
         self._clock = clock
+        self._rests = {lever.name: _Rest() for lever in self._levers}
         self._warned_at: dict[str, float] = {}
         self.failures = 0
 
@@ -52,30 +108,66 @@ class Levers:
         """Names of those that cannot work in this process."""
         return tuple(lever.name for lever in self._levers if not lever.available())
 
+    def estimate(self, relief: Relief, used_bytes: int) -> tuple[LeverReport, ...]:
+        """Say of each lever what it would free while `used_bytes` are in use, and do nothing."""
+        return tuple(
+            LeverReport(
+                name=lever.name,
+                available=lever.available(),
+                freed_bytes=lever.estimate(relief) if lever.available() else 0,
+                before_bytes=used_bytes,
+                after_bytes=used_bytes,
+            )
+            for lever in self._of(relief.tier)
+        )
+
     async def pull(self, relief: Relief) -> tuple[LeverReport, ...]:
         """Pull all that are available; one that fails does not keep the others from running."""
-        return tuple([await self._report(lever, relief) for lever in self._levers])
+        reports: list[LeverReport] = []
+        for lever in self._of(relief.tier):
+            # What others have let go may be what this one gives back: then it does not rest.
+            has_cause = any(report.freed_bytes for report in reports)
+            reports.append(await self._report(lever, relief, may_rest=not has_cause))
+        return tuple(reports)
 
-    async def _report(self, lever: Lever, relief: Relief) -> LeverReport:
-        if not lever.available():
-            return LeverReport(name=lever.name, available=False, freed_bytes=0, ms=0.0)
-        began = self._clock.monotonic()
-        freed_bytes = await self._run(lever, relief)
-        ended = self._clock.monotonic()
-        if freed_bytes == 0:
-            self._warn_of_idleness(lever.name, ended)
-        ms = (ended - began) * 1_000
-        return LeverReport(name=lever.name, available=True, freed_bytes=freed_bytes, ms=ms)
+    def _of(self, tier: Tier) -> list[Lever]:
+        return [lever for lever in self._levers if not is_above(lever.tier, tier)]
+
+    async def _report(self, lever: Lever, relief: Relief, *, may_rest: bool) -> LeverReport:
+        before_bytes, began = self._used_bytes(), self._clock.monotonic()
+        is_there = lever.available()
+        is_resting = is_there and may_rest and self._is_resting(lever, relief)
+        freed_bytes = 0
+        if is_there and not is_resting:
+            freed_bytes = await self._run(lever, relief)
+        return LeverReport(
+            name=lever.name,
+            available=is_there,
+            freed_bytes=freed_bytes,
+            before_bytes=before_bytes,
+            after_bytes=self._used_bytes(),
+            ms=(self._clock.monotonic() - began) * 1_000,
+            is_resting=is_resting,
+        )
+
+    def _is_resting(self, lever: Lever, relief: Relief) -> bool:
+        """No lever rests in an emergency, nor when a person asked for the run."""
+        is_spared = relief.tier is Tier.EMERGENCY or relief.requested
+        return not is_spared and self._rests[lever.name].is_on()
 
     async def _run(self, lever: Lever, relief: Relief) -> int:
         """Bytes that the lever freed; 0 if it failed, which is counted and logged."""
+        freed_bytes = 0
         try:
             async with asyncio.timeout(LEVER_SECONDS):
-                return max(0, await lever.run(relief))
+                freed_bytes = max(0, await lever.run(relief))
         except Exception:
             self.failures += 1
             LOG.exception("Memory lever %s failed", lever.name)
-            return 0
+        self._rests[lever.name].note(is_idle=freed_bytes == 0)
+        if freed_bytes == 0:
+            self._warn_of_idleness(lever.name, self._clock.monotonic())
+        return freed_bytes
 
     def _warn_of_idleness(self, name: str, now: float) -> None:
         """Warn of a lever that freed nothing, once an hour at most."""

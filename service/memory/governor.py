@@ -1,47 +1,21 @@
-"""The governor: samples memory ten times a second and pulls levers before the quota is reached."""
+"""The governor: samples memory ten times a second and frees some before the quota is reached."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
 
 from service.clock import Clock
-from service.memory.cleanup import LOG, Levers, announce, conclude, warn_of_use
+from service.errors import Unavailable
+from service.memory.advanced import Advanced, Probe
+from service.memory.cascade import Cascade, Manager, Post
+from service.memory.cleanup import Levers
 from service.memory.levers import Lever, Relief
-from service.memory.pace import Growth, Pace
-from service.memory.tiers import DEFAULT_MARKS, TierState, advance, excess_bytes, is_above
-from service.vitals import Cleanup, MemoryReading, Tier, Watermarks
+from service.memory.plain import Plain, Step, collected, nothing, own_bytes, own_reading, trimmed
+from service.memory.policy import DEFAULT_POLICY, Policy
+from service.memory.record import OnReading, Record, ignore
+from service.vitals import Cleanup, MemoryReading, Tier
 
-INTERVAL_SECONDS = 0.1
-CORRECT_SECONDS = 5.0
-LATE_SECONDS = 2.0
-LATE_INTERVALS = 10
 RESCUE_SECONDS = 10.0
-
-
-class Probe(Protocol):
-    """What the governor asks for memory in use."""
-
-    @property
-    def degraded(self) -> tuple[str, ...]:
-        """What cannot be seen, in words of /health."""
-        ...
-
-    def read(self) -> MemoryReading:
-        """Sample now, in microseconds."""
-        ...
-
-    async def correct(self) -> None:
-        """Make the next samples exact; takes milliseconds."""
-        ...
-
-
-class Manager(StrEnum):
-    """Which layer looks after memory."""
-
-    ADVANCED = "advanced"
-    HEALTH = "health"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,20 +36,15 @@ class GovernorStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """When the governor acts, and how often it looks; not `enabled` = it only looks."""
+class Hooks:
+    """Functions of others: by which the lower layers work, and who is told of each sample."""
 
-    marks: Watermarks = DEFAULT_MARKS
-    enabled: bool = True
-    interval_seconds: float = INTERVAL_SECONDS
-
-    @property
-    def late_seconds(self) -> float:
-        """Seconds without a successful tick after which the governor counts as late."""
-        return max(LATE_SECONDS, LATE_INTERVALS * self.interval_seconds)
+    evict: Callable[[Relief], int] = nothing
+    own_bytes: Callable[[], int] = own_bytes
+    on_reading: OnReading = ignore
 
 
-DEFAULT_POLICY = Policy()
+NO_HOOKS = Hooks()
 
 
 class Governor:
@@ -88,40 +57,50 @@ class Governor:
         *,
         clock: Clock,
         policy: Policy = DEFAULT_POLICY,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
         self._probe = probe
-        self._levers = Levers(levers, clock)
         self._clock = clock
         self._policy = policy
-        self._state = TierState()
-        self._pace = Pace()
-        self._growth = Growth()
-        self._reading = probe.read()
-        self._peak_bytes = self._reading.used_bytes
-        self._ticked_at = self._corrected_at = clock.monotonic()
+        self._record = Record(probe.read(), policy, hooks.on_reading)
+        self._levers = Levers(levers, probe.used_bytes, clock)
+        self._advanced = Advanced(probe, self._levers, self._record, clock)
+        self._plain = self._plain_layers(hooks)
+        *posts, self._health = (
+            Post(layer, clock, policy.faults) for layer in (self._advanced, *self._plain)
+        )
+        self._posts = (*posts, self._health)
+        self._cascade = Cascade(posts)
+        self._acting = asyncio.Lock()
+        self._ticked_at = clock.monotonic()
         self._rescued_at: float | None = None
         self._has_rescue_failed = False
-        self._is_failing = False
-        self._last_action: Cleanup | None = None
-        self._ticks = self._cleanups = self._freed_bytes = self._rescues = 0
-        self.failures = 0
+        self._ticks = self._rescues = 0
 
     async def run(self) -> None:
         """Tick for ever."""
         while True:
-            await self._survive(self.tick())
-            await asyncio.sleep(self._policy.interval_seconds)
+            await self.tick()
+            await asyncio.sleep(self._advanced.interval_seconds)
 
     async def tick(self) -> None:
-        """Take one turn: sample, decide, act."""
-        await self._turn()
-        self._ticks += 1
-        self._ticked_at = self._clock.monotonic()
-        self._has_rescue_failed = False
+        """Take one turn: sample, decide, act; who works of the layers does it. Never raises."""
+        if self._acting.locked():  # a requested run is on: look, and leave the levers to it
+            has_worked = await self._cascade.give(lambda layer: layer.turn(may_act=False))
+        else:
+            async with self._acting:
+                has_worked = await self._cascade.give(lambda layer: layer.turn(may_act=True))
+        if has_worked:
+            self._ticks += 1
+            self._ticked_at = self._clock.monotonic()
+            self._has_rescue_failed = False
 
     def is_late(self, now: float) -> bool:
-        """Tell a poll of /health at `now` (monotonic seconds) that no tick has succeeded lately."""
-        return now - self._ticked_at > self._policy.late_seconds
+        """Tell a poll of /health at `now` (monotonic seconds) that no tick has succeeded lately.
+
+        Nor is one at work: during a cleanup, which may take longer, memory is watched as well.
+        """
+        return now - max(self._ticked_at, self._advanced.watched_at) > self._policy.late_seconds
 
     async def rescue(self) -> None:
         """Take the turn of a governor that is late, at most once in 10 s; never raises."""
@@ -131,120 +110,86 @@ class Governor:
             return
         self._rescued_at = now
         self._rescues += 1
-        self._has_rescue_failed = not await self._survive(self._turn())
+        # Not held up by a turn that hangs: that is what it is for.
+        works = await self._health.give(lambda layer: layer.turn(may_act=True))
+        self._has_rescue_failed = not works
+
+    async def relieve(self, tier: Tier, *, dry_run: bool) -> Cleanup:
+        """Run `tier` now, because a person asks for it; a dry run only says what it would free.
+
+        Raises Unavailable if no layer works.
+        """
+        relief = self._policy.requested(tier, self._record.reading)
+        if dry_run:
+            return self._estimate(relief)
+        async with self._acting:
+            has_worked = await self._cascade.give(lambda layer: layer.act(relief))
+        if not has_worked or self._record.last_action is None:
+            raise Unavailable("Memory cannot be freed now: read the log.", code="relief_failed")
+        return self._record.last_action
 
     @property
     def status(self) -> GovernorStatus:
         """Everything that /health tells about memory; reads nothing but what is known."""
         is_late = self.is_late(self._clock.monotonic())
+        manager = Manager.HEALTH if is_late else self._cascade.current or Manager.HEALTH
+        is_advanced = manager is Manager.ADVANCED
         return GovernorStatus(
-            reading=self._reading,
-            tier=self._state.tier,
-            manager=Manager.HEALTH if is_late else Manager.ADVANCED,
-            peak_bytes=self._peak_bytes,
-            projected_seconds=self._growth.seconds_to(self._reading.quota_bytes),
+            reading=self._record.reading,
+            tier=self._record.tier,
+            manager=manager,
+            peak_bytes=self._record.peak_bytes,
+            projected_seconds=self._advanced.projected_seconds if is_advanced else None,
             degraded=self._degraded(is_late=is_late),
-            last_action=self._last_action,
+            last_action=self._record.last_action,
             counters=self._counters(),
             is_enabled=self._policy.enabled,
             is_late=is_late,
             has_failed=is_late and self._has_rescue_failed,
         )
 
-    async def _survive(self, turn: Coroutine[None, None, None]) -> bool:
-        """Await a turn that may fail: counted, told once for each series, never passed on."""
-        try:
-            await turn
-        except Exception:  # noqa: BLE001 # memory must be watched whatever happens
-            self.failures += 1
-            if not self._is_failing:
-                LOG.exception("Memory governor failed, trying again")
-            self._is_failing = True
-            return False
-        self._is_failing = False
-        return True
+    def _plain_layers(self, hooks: Hooks) -> tuple[Plain, Plain, Plain]:
+        """Basic, direct, and the one that a poll of /health sets off."""
+        evict, collect = Step(name="evict", run=hooks.evict), Step(name="collect", run=collected)
+        trim = Step(name="malloc_trim", run=trimmed)
 
-    async def _turn(self) -> None:
-        now = self._clock.monotonic()
-        if now - self._corrected_at >= CORRECT_SECONDS:
-            self._corrected_at = now
-            await self._probe.correct()
-        self._observe(now)
-        relief = self._relief(now)
-        if relief is not None:
-            await self._act(relief)
+        def sample_own() -> MemoryReading:
+            return own_reading(self._record, hooks.own_bytes)
 
-    def _observe(self, now: float) -> None:
-        """Sample, and move to the tier that the sample asks for."""
-        self._take(self._probe.read())
-        self._growth.add(now, self._reading.used_bytes)
-        before, self._state = self._state, self._next_state(now)
-        if is_above(self._state.tier, before.tier):
-            self._pace.reset()
-            if not self._policy.enabled:
-                warn_of_use(self._reading)
+        def layer(name: Manager, sample: Callable[[], MemoryReading], *steps: Step) -> Plain:
+            return Plain(name, sample, steps, record=self._record, clock=self._clock)
 
-    def _next_state(self, now: float) -> TierState:
-        return advance(self._state, self._reading.fraction, self._policy.marks, now)
-
-    def _take(self, reading: MemoryReading) -> None:
-        self._reading = reading
-        self._peak_bytes = max(self._peak_bytes, reading.used_bytes)
-
-    def _relief(self, now: float) -> Relief | None:
-        """What to ask of the levers now; None = nothing: below the mark, off, or too soon."""
-        excess = excess_bytes(self._state.tier, self._reading, self._policy.marks)
-        if not self._policy.enabled or excess == 0 or not self._pace.is_due(now, self._reading):
-            return None
-        return Relief(tier=self._state.tier, excess_bytes=excess)
-
-    async def _act(self, relief: Relief) -> None:
-        """Pull the levers; what they freed together is what the use has fallen by."""
-        before, began, at_ms = self._reading, self._clock.monotonic(), self._clock.unix_ms()
-        warn_of_use(before)
-        announce(relief.tier)
-        reports = await self._levers.pull(relief)
-        self._take(self._probe.read())
-        ended = self._clock.monotonic()
-        self._conclude(
-            Cleanup(
-                tier=relief.tier,
-                at_ms=at_ms,
-                requested=False,
-                levers=reports,
-                freed_bytes=max(0, before.used_bytes - self._reading.used_bytes),
-                ms=(ended - began) * 1_000,
-            ),
-            relief,
-            ended,
+        return (
+            layer(Manager.BASIC, self._probe.read, evict, collect),
+            layer(Manager.DIRECT, sample_own, evict, collect, trim),
+            layer(Manager.HEALTH, sample_own, evict, collect, trim),
         )
 
-    def _conclude(self, cleanup: Cleanup, relief: Relief, now: float) -> None:
-        """Tell and keep what a cleanup brought; it decides when the next one is due."""
-        conclude(cleanup.freed_bytes, cleanup.ms)
-        self._last_action = cleanup
-        self._cleanups += 1
-        self._freed_bytes += cleanup.freed_bytes
-        self._growth.reset()
-        self._pace.record(
-            now,
-            asked_bytes=relief.excess_bytes,
-            freed_bytes=cleanup.freed_bytes,
-            used_bytes=self._reading.used_bytes,
+    def _estimate(self, relief: Relief) -> Cleanup:
+        reports = self._levers.estimate(relief, self._record.reading.used_bytes)
+        return Cleanup(
+            tier=relief.tier,
+            at_ms=self._clock.unix_ms(),
+            requested=True,
+            levers=reports,
+            freed_bytes=sum(report.freed_bytes for report in reports),
+            ms=0.0,
         )
 
     def _degraded(self, *, is_late: bool) -> tuple[str, ...]:
         levers = tuple(f"no_{name}" for name in self._levers.missing)
+        layers = tuple(f"{post.name}_failed" for post in self._posts if post.is_failing)
         governor = ("governor_late",) if is_late else ()
-        failing = ("governor_failing",) if self._is_failing else ()
-        return (*self._probe.degraded, *levers, *governor, *failing)
+        return (*self._probe.degraded, *levers, *layers, *governor)
 
     def _counters(self) -> Mapping[str, int]:
         return {
             "memoryTicks": self._ticks,
-            "memoryTickFailures": self.failures,
-            "memoryCleanups": self._cleanups,
-            "memoryFreedBytes": self._freed_bytes,
-            "memoryLeverFailures": self._levers.failures,
+            "memoryTickFailures": sum(post.failures for post in self._posts),
+            "memoryDemotions": sum(post.demotions for post in self._posts),
+            "memoryCleanups": self._record.cleanups,
+            "memoryFreedBytes": self._record.freed_bytes,
+            "memoryLeverFailures": self._levers.failures
+            + sum(layer.failures for layer in self._plain),
             "memoryRescues": self._rescues,
         }

@@ -1,16 +1,24 @@
-"""Levers: what can be pulled to bring memory back. Each says honestly what it brought."""
+"""Levers: what can be pulled to bring memory back. Each says honestly what it brought.
+
+Their order, as the app gives them: first what empties, then what gives the emptied pages back.
+"""
 
 import asyncio
 import ctypes
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.clock import Clock
 from service.memory.libc import libc
+from service.memory.listeners import Listeners
 from service.vitals import Tier
 
 YOUNG, FULL = 0, 2
+SLICE_SECONDS = 0.001
+STEP_BYTES = 65_536
+"""Evicted between two looks at the clock: even in sessions of 500 bytes that is 0.3 ms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +27,7 @@ class Relief:
 
     tier: Tier
     excess_bytes: int
+    requested: bool = False
 
 
 class Lever(Protocol):
@@ -29,8 +38,17 @@ class Lever(Protocol):
         """The word for it in /health."""
         ...
 
+    @property
+    def tier(self) -> Tier:
+        """The lowest tier that pulls it."""
+        ...
+
     def available(self) -> bool:
         """Tell whether it can work in this process at all."""
+        ...
+
+    def estimate(self, relief: Relief) -> int:
+        """Bytes that it would account as freed, as far as that is known before; 0 = it is not."""
         ...
 
     async def run(self, relief: Relief) -> int:
@@ -39,23 +57,99 @@ class Lever(Protocol):
 
 
 class Evict:
-    """Drops from the hot tier what Redis has; the app gives the function, and it does the counting.
-
-    It frees at most what `Relief` asks for, in slices of about 1 ms, and returns payload bytes.
-    """
+    """Drops from the hot tier what Redis has: what is asked for; an emergency leaves the floor."""
 
     name = "evict"
+    tier = Tier.STANDARD
 
-    def __init__(self, evict: Callable[[Relief], Awaitable[int]]) -> None:
-        self._evict = evict
+    def __init__(
+        self,
+        drop: Callable[[int], int],
+        held_bytes: Callable[[], int],
+        *,
+        floor_bytes: int,
+        clock: Clock,
+    ) -> None:
+        """Take `drop`, which frees at least as many bytes as it is given while there are any."""
+        self._drop = drop
+        self._held_bytes = held_bytes
+        self._floor_bytes = floor_bytes
+        self._clock = clock
 
     def available(self) -> bool:
         """Always."""
         return True
 
+    def estimate(self, relief: Relief) -> int:
+        """Bytes of payload that are wanted and there."""
+        held_bytes = self._held_bytes()
+        if relief.tier is Tier.EMERGENCY:
+            return max(0, held_bytes - self._floor_bytes)
+        return min(held_bytes, relief.excess_bytes)
+
+    def run_at_once(self, relief: Relief) -> int:
+        """Evict without a pause: for whom the event loop is no help."""
+        return self._drop(self.estimate(relief))
+
     async def run(self, relief: Relief) -> int:
-        """Evict; returns the bytes of payload that were let go."""
-        return await self._evict(relief)
+        """Evict in slices of 1 ms, between which others have their turn."""
+        wanted, freed = self.estimate(relief), 0
+        while freed < wanted and self._held_bytes():
+            freed += self._evict_slice(wanted - freed)
+            await asyncio.sleep(0)
+        return freed
+
+    def _evict_slice(self, wanted: int) -> int:
+        freed, until = 0, self._clock.monotonic() + SLICE_SECONDS
+        while freed < wanted and self._held_bytes():
+            freed += self._drop(min(STEP_BYTES, wanted - freed))
+            if self._clock.monotonic() >= until:
+                break
+        return freed
+
+
+class Shorten:
+    """Cuts the windows of hot chats to what is packed; Redis has the rest."""
+
+    name = "shorten"
+    tier = Tier.EMERGENCY
+
+    def __init__(self, shorten: Callable[[], int]) -> None:
+        self._shorten = shorten
+
+    def available(self) -> bool:
+        """Always."""
+        return True
+
+    def estimate(self, relief: Relief) -> int:  # noqa: ARG002 # as every lever has it
+        """Nobody knows before."""
+        return 0
+
+    async def run(self, relief: Relief) -> int:  # noqa: ARG002 # as every lever has it
+        """Shorten them all."""
+        return self._shorten()
+
+
+class CloseListeners:
+    """Hangs up on those who listen for long or read slowly; what waited for them is freed."""
+
+    name = "close_listeners"
+    tier = Tier.EMERGENCY
+
+    def __init__(self, listeners: Listeners) -> None:
+        self._listeners = listeners
+
+    def available(self) -> bool:
+        """Always."""
+        return True
+
+    def estimate(self, relief: Relief) -> int:  # noqa: ARG002 # as every lever has it
+        """Bytes that wait, at most: those for the fast ones stay."""
+        return self._listeners.queued_bytes
+
+    async def run(self, relief: Relief) -> int:  # noqa: ARG002 # as every lever has it
+        """Close them; they come back when they like."""
+        return self._listeners.close_slow()
 
 
 class Collect:
@@ -65,6 +159,7 @@ class Collect:
     """
 
     name = "collect"
+    tier = Tier.STANDARD
 
     def __init__(self, used_bytes: Callable[[], int]) -> None:
         self._used_bytes = used_bytes
@@ -73,10 +168,14 @@ class Collect:
         """Always."""
         return True
 
+    def estimate(self, relief: Relief) -> int:  # noqa: ARG002 # as every lever has it
+        """Nobody knows what is garbage before it was looked for."""
+        return 0
+
     async def run(self, relief: Relief) -> int:
         """Collect; returns the bytes by which the use fell."""
         before_bytes = self._used_bytes()
-        gc.collect(FULL if relief.tier is Tier.EMERGENCY else YOUNG)
+        collect(relief)
         return max(0, before_bytes - self._used_bytes())
 
 
@@ -87,6 +186,7 @@ class MallocTrim:
     """
 
     name = "malloc_trim"
+    tier = Tier.STANDARD
 
     def __init__(self, used_bytes: Callable[[], int], library: object | None = None) -> None:
         self._used_bytes = used_bytes
@@ -96,11 +196,20 @@ class MallocTrim:
         """Only with glibc."""
         return hasattr(self._library, "malloc_trim")
 
+    def estimate(self, relief: Relief) -> int:  # noqa: ARG002 # a trim knows no tiers
+        """Nobody knows which of the free bytes are whole pages."""
+        return 0
+
     async def run(self, relief: Relief) -> int:  # noqa: ARG002 # a trim knows no tiers
         """Trim; returns the bytes by which the use fell."""
         before_bytes = self._used_bytes()
         await asyncio.to_thread(getattr(self._library, self.name), ctypes.c_size_t(0))
         return max(0, before_bytes - self._used_bytes())
+
+
+def collect(relief: Relief) -> None:
+    """Run the collector as far as the tier asks for."""
+    gc.collect(FULL if relief.tier is Tier.EMERGENCY else YOUNG)
 
 
 def freeze_heap() -> None:

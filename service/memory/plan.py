@@ -1,10 +1,9 @@
 """How the quota is divided, once, at the start: all parts together stay below the emergency mark.
 
-    emergency mark = the process by itself + GROWTH_BYTES + hot tier x FACTOR + what is under way
+emergency mark = the process by itself + GROWTH_BYTES + hot tier x FACTOR + what is under way
 """
 
 from dataclasses import dataclass, replace
-
 
 from service.model import Limits
 from service.vitals import Watermarks
@@ -27,7 +26,7 @@ BODY_COST = 3
 """Bytes that a byte of a body takes: the text, what is parsed of it, what goes to Redis."""
 
 ANSWER_COST = 4
-"""Bytes that a byte of a large answer takes: what Redis sent, the rendered text, the answer twice."""
+"""Bytes that a byte of a large answer takes: as it came, rendered, and twice in the answer."""
 
 GROWTH_SHARE = 0.8
 """Of what may be under way: what calls that bring data may take."""
@@ -35,8 +34,9 @@ GROWTH_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Bytes of the hot tier and of all that is under way, and what one request may hold then."""
+    """Bytes of the process by itself, the hot tier, and all that is under way; limits of a call."""
 
+    own_bytes: int
     hot_bytes: int
     in_flight_bytes: int
     limits: Limits
@@ -50,6 +50,7 @@ def make_plan(quota_bytes: int, own_bytes: int, marks: Watermarks, limits: Limit
     hot_bytes = max(LEAST_HOT_BYTES, int(min(at_rest, room - for_one) / FACTOR))
     in_flight_bytes = max(0, room - int(hot_bytes * FACTOR))
     return Plan(
+        own_bytes=own_bytes,
         hot_bytes=hot_bytes,
         in_flight_bytes=in_flight_bytes,
         limits=_fitting(limits, in_flight_bytes),

@@ -39,9 +39,19 @@ def next_tier(current: Tier, fraction: float, marks: Watermarks) -> Tier:
     return Tier.NORMAL
 
 
-def advance(state: TierState, fraction: float, marks: Watermarks, now: float) -> TierState:
-    """Go up at once, down only when a lower tier was asked for throughout the dwell."""
-    asked = next_tier(state.tier, fraction, marks)
+def advance(
+    state: TierState,
+    fraction: float,
+    marks: Watermarks,
+    now: float,
+    *,
+    early: Tier = Tier.NORMAL,
+) -> TierState:
+    """Go up at once, down only when a lower tier was asked for throughout the dwell.
+
+    `early` is a tier that growth asks for, whatever the fraction says.
+    """
+    asked = higher(next_tier(state.tier, fraction, marks), early)
     if not is_above(state.tier, asked):
         return TierState(asked)
     since = now if state.lower_since is None else state.lower_since
@@ -53,6 +63,11 @@ def advance(state: TierState, fraction: float, marks: Watermarks, now: float) ->
 def is_above(one: Tier, other: Tier) -> bool:
     """Compare two tiers by how hard memory presses."""
     return ORDER.index(one) > ORDER.index(other)
+
+
+def higher(one: Tier, other: Tier) -> Tier:
+    """Return the tier in which memory presses harder."""
+    return one if is_above(one, other) else other
 
 
 def excess_bytes(tier: Tier, reading: MemoryReading, marks: Watermarks) -> int:

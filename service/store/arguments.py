@@ -60,13 +60,13 @@ def state_arguments(
     write: StateWrite,
     merged: Mapping[StateKey, StoredValue],
     packed: Mapping[StateKey, bytes],
-    most_bytes: int,
+    room_bytes: int,
 ) -> list[Argument]:
     """Return the own ARGV of `write_state.lua`; what is merged has the tags of its bases.
 
     `packed` has all values that are to be set and merged.
     """
-    args: list[Argument] = [write.own_key or "", most_bytes, _named(write.key_ttl_ms)]
+    args: list[Argument] = [write.own_key or "", room_bytes, _named(write.key_ttl_ms)]
     args += [len(write.sets), len(merged), len(write.deletes), len(write.gets)]
     for key in (*write.sets, *merged):
         args += [key, packed[key]]

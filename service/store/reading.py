@@ -3,7 +3,7 @@
 A reading that fits into one part, as nearly all do, is one call.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from service.chunks import columns_of, is_chunk, message_count, read_span, text_bytes
 from service.codec import Header, session_of, unpack_header
 from service.errors import Unavailable
+from service.holds import Hold
 from service.model import (
     Limits,
     Lines,
@@ -31,8 +32,15 @@ from service.store.keys import session_keys
 from service.store.link import Link, Reply
 from service.store.scripts import script
 
+FIRST_BYTES = 1_048_576
+"""Of the first reply, which nobody counts: replies come one after the other on their connection."""
+
 PART_BYTES = 4_194_304
+PART_COST = 3
+"""Bytes of memory that a byte of a further part takes: as it came, rendered, and in the answer."""
+
 TRIES = 8
+BeginHold = Callable[[], Hold]
 EVERY_MESSAGE = Window(limit=1_000_000, newest=False)
 
 
@@ -62,16 +70,27 @@ class _Part(NamedTuple):
     ring: bytes
     is_state_cut: bool
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the messages and values that came."""
+        elements = self.messages.elements if self.messages else ()
+        return sum(map(len, elements)) + sum(map(len, self.view.packed.values()))
+
 
 class Reader:
     """Reads sessions part by part."""
 
-    def __init__(self, link: Link, limits: Limits) -> None:
-        """Read through `link`; an answer is bounded by `limits`."""
+    def __init__(self, link: Link, limits: Limits, begin_hold: BeginHold) -> None:
+        """Read through `link`; an answer is bounded by `limits`.
+
+        `begin_hold` counts what comes beyond a first part, before it comes.
+        """
         self._link = link
         self._limits = limits
+        self._begin_hold = begin_hold
         most = max(PART_BYTES, limits.max_message_bytes)
         self._part_bytes = min(most, limits.max_answer_bytes)
+        self._first_bytes = min(FIRST_BYTES, self._part_bytes)
 
     async def read(self, ref: SessionRef, reading: Reading, known: str = "") -> View | None:
         """Read a session; None if there is none."""
@@ -98,6 +117,7 @@ class Reader:
             expiries={k: v.expires_at_ms for k, v in view.values.items() if v and v.expires_at_ms},
             log=whole.header.log,
             ring=whole.ring,
+            hold=view.hold,
         )
 
     @property
@@ -117,10 +137,11 @@ class Reader:
 
     async def _completed(self, ref: SessionRef, reading: Reading, part: _Part) -> _Part:
         """Return the part with what its reply left out. Raises _Moved."""
-        messages = part.messages
+        messages, view = part.messages, part.view
+        if part.is_state_cut or (messages and messages.is_cut):
+            view = replace(view, hold=self._begin_hold())
         if messages and messages.is_cut and reading.window:
-            messages = await self._all_messages(ref, reading.window, part.view, messages)
-        view = part.view
+            messages = await self._all_messages(ref, reading.window, view, messages)
         if part.is_state_cut:
             view = await self._with_all_values(ref, reading, view)
         return part._replace(view=view.without_expired(reading.state), messages=messages)
@@ -129,7 +150,7 @@ class Reader:
         self, ref: SessionRef, window: Window, view: View, messages: _Messages
     ) -> _Messages:
         size = sum(map(text_bytes, messages.elements))
-        while messages.is_cut and messages.elements and size < self._most:
+        while messages.is_cut and size < self._most:
             rest = Reading(window=_rest(window, messages.elements))
             part = await self._same(ref, rest, view, min(self._part_bytes, self._most - size))
             assert part.messages is not None  # a window was asked for
@@ -161,16 +182,19 @@ class Reader:
         return replace(view, values=values, packed=packed)
 
     async def _same(self, ref: SessionRef, reading: Reading, view: View, budget: int) -> _Part:
-        """Read a further part of the same revision. Raises _Moved."""
+        """Read a further part of the same revision. Raises _Moved, and what the hold raises."""
+        assert view.hold is not None
+        view.hold.grow(PART_COST * budget)
         part = await self._part(ref, reading, "", budget)
         if part is None or part.view.session.etag != view.session.etag:
             raise _Moved
+        view.hold.shrink(PART_COST * max(0, budget - part.size_bytes))
         return part
 
     async def _part(
         self, ref: SessionRef, reading: Reading, known: str, budget: int | None = None
     ) -> _Part | None:
-        args = reading_arguments(reading, known, budget or self._part_bytes, self._limits)
+        args = reading_arguments(reading, known, budget or self._first_bytes, self._limits)
         is_large = reading.is_snapshot or budget is not None
         reply = await self._link.run(script("read"), session_keys(ref), args, is_large=is_large)
         if reply[0] == b"absent":
@@ -245,6 +269,8 @@ def _is_state_cut(reading: Reading, view: View) -> bool:
 
 def _rest(window: Window, elements: list[bytes]) -> Window:
     """Return the window of what the elements that came do not hold."""
+    if not elements:
+        return window
     # What a chunk at the bounded end holds may be out of bounds.
     sure = elements[: -1 if is_chunk(elements[-1]) else None] if window.newest else elements[1:]
     limit = max(1, window.limit - sum(map(message_count, sure)))

@@ -1,9 +1,10 @@
 """The durable tier by use case: one script a call, model in, model out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from service.chunks import Sealing, columns_of
 from service.codec import pack_values
+from service.holds import Hold, Uncounted
 from service.model import (
     Conditions,
     Limits,
@@ -27,7 +28,7 @@ from service.store.arguments import (
 )
 from service.store.keys import lease_key, session_keys
 from service.store.link import Argument, Link, Reply
-from service.store.reading import Reader
+from service.store.reading import FIRST_BYTES, PART_COST, BeginHold, Reader
 from service.store.scripts import script
 from service.writes import (
     Append,
@@ -54,12 +55,18 @@ class RedisStore:
     call Unprocessable (the key was another call's).
     """
 
-    def __init__(self, link: Link, limits: Limits, defaults: Defaults) -> None:
-        """Use `link` for every call; `defaults` are those of sessions that a call creates."""
+    def __init__(
+        self, link: Link, limits: Limits, defaults: Defaults, begin_hold: BeginHold = Uncounted
+    ) -> None:
+        """Use `link` for every call; `defaults` are those of sessions that a call creates.
+
+        `begin_hold` is asked before much is read; it may raise Unavailable or TooLarge.
+        """
         self._link = link
         self._limits = limits
         self._defaults = defaults
-        self._reader = Reader(link, limits)
+        self.begin_hold = begin_hold
+        self._reader = Reader(link, limits, begin_hold)
 
     async def read(self, ref: SessionRef, reading: Reading, known: str = "") -> View | None:
         """Read a session; None if there is none.
@@ -121,8 +128,10 @@ class RedisStore:
         is_kept = removal.idempotency is not None
         most = replies.MOST_REMEMBERED_BYTES if is_kept else self._limits.max_answer_bytes
         args = self._common(_NO_CHANGE, conditions, removal.idempotency)
-        args += [removal.cut, removal.number, most]
-        reply = await self._run("remove", ref, args, conditions)
+        args += [removal.cut, removal.number]
+        reply, hold = await self._run_answering(
+            "remove", ref, lambda room_bytes: [*args, room_bytes], most, conditions
+        )
         if reply[0] == b"absent":
             return None
         count, elements, *left = reply[replies.OWN :]
@@ -135,6 +144,7 @@ class RedisStore:
             last_seq=newest,
             lines=Lines.of(columns.newest(count)),
             narrowed=narrowed,
+            hold=hold,
         )
 
     async def write_state(
@@ -153,12 +163,18 @@ class RedisStore:
         args = self._common(write.change, conditions, write.idempotency)
         values = {**write.sets, **{key: stored.value for key, stored in merged.items()}}
         packed = pack_values(values, tag)
-        args += state_arguments(write, merged, packed, self._limits.max_answer_bytes)
-        reply = await self._run("write_state", ref, args, conditions)
+        reply, hold = await self._run_answering(
+            "write_state",
+            ref,
+            lambda room_bytes: [*args, *state_arguments(write, merged, packed, room_bytes)],
+            self._limits.max_answer_bytes,
+            conditions,
+        )
         if reply[0] == b"absent":
             return None
         if reply[0] == b"moved":
-            raise Moved(replies.values(tuple(merged), reply[2], replies.expiries(reply[3])))
+            moved = replies.values(tuple(merged), reply[2], replies.expiries(reply[3]))
+            raise Moved(moved, hold)
         added, deleted, values, pairs = reply[replies.OWN :]
         known = replies.fixed(ref, reply)
         got = replies.values(write.gets, values, replies.expiries(pairs))
@@ -169,6 +185,7 @@ class RedisStore:
             tag=tag,
             packed=packed,
             values=_alive(got, known["now_ms"]),
+            hold=hold,
         )
 
     async def delete_state(
@@ -207,6 +224,26 @@ class RedisStore:
         idempotency: Idempotency | None = None,
     ) -> list[Argument]:
         return mutation_arguments(change, conditions, self._defaults, idempotency)
+
+    async def _run_answering(
+        self,
+        name: str,
+        ref: SessionRef,
+        args: Callable[[int], Sequence[Argument]],
+        most_bytes: int,
+        conditions: Conditions,
+    ) -> tuple[Reply, Hold | None]:
+        """Run a script that may answer much; `args` takes how much it may.
+
+        At first that is as little as nobody has to speak for.
+        """
+        room_bytes = most_bytes if most_bytes <= FIRST_BYTES else -FIRST_BYTES
+        reply = await self._run(name, ref, args(room_bytes), conditions)
+        if reply[0] != b"larger":
+            return reply, None
+        hold = self.begin_hold()
+        hold.grow(PART_COST * most_bytes)
+        return await self._run(name, ref, args(most_bytes), conditions), hold
 
     async def _run(
         self, name: str, ref: SessionRef, args: Sequence[Argument], conditions: Conditions

@@ -190,7 +190,7 @@ async def opened(connection: AbstractConnection) -> AbstractConnection:
     """Return a connection when it is open; what was begun in vain is closed."""
     try:
         await connection.connect()  # type: ignore[no-untyped-call] # redis-py has it bare
-    except BaseException:
+    except BaseException:  # whoever is cancelled while connecting leaves no socket open either
         await connection.disconnect(nowait=True)
         raise
     return connection
@@ -201,6 +201,6 @@ async def ask(connection: AbstractConnection, *command: str) -> Any:  # noqa: AN
     try:
         await connection.send_command(*command, check_health=False)
         return await connection.read_response(disable_decoding=True)
-    except BaseException:
+    except BaseException:  # nor does a reply that is not waited for meet the next command
         await connection.disconnect(nowait=True)
         raise

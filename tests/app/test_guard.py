@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 from httpx import AsyncClient
 
-from service.http.call import BODY_IDLE_SECONDS
+from service.http.body import BODY_IDLE_SECONDS
 from service.http.protocol import HEAD_BYTES, HEAD_SECONDS, SILENT_SECONDS, GuardedProtocol
 from tests.app.conftest import run_on_a_socket
 from tests.polling import eventually

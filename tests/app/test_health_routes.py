@@ -67,6 +67,7 @@ async def test_requests_and_hits_are_counted(api: AsyncClient) -> None:
 
     counters = document["counters"]
     assert (counters["requests"], counters["responses2xx"], counters["responses4xx"]) == (3, 2, 1)
+    assert counters["sealingFailures"] == 0
     assert document["hotTier"]["hits"] == 1
     assert document["memory"]["raw"]["arrayBuffers"] == 0
 

@@ -12,7 +12,7 @@ REFINED = {
     409: ("dedupe_mismatch", "session_exists", "not_lease_owner", "idempotency_in_progress"),
     422: ("idempotency_key_reused", "not_mergeable"),
     423: ("wrong_lease",),
-    503: ("stopping",),
+    503: ("overloaded", "stopping"),
 }
 """Codes beside the one that the class has."""
 

@@ -68,6 +68,13 @@ local function refuse(s, outcome, detail)
   return {outcome, detail, 0}
 end
 
+-- What ends a call whose answer would be larger than it may be. A trial, which has spoken for little
+-- memory, leaves no trace: it comes again when it has spoken for enough.
+local function passed(s, is_trial, what)
+  if is_trial then return {'larger'} end
+  return refuse(s, 'too_large', what)
+end
+
 -- The answer that ends a call before it begins, nil if it may go on. `current` is the tag of what
 -- the conditions mean.
 local function ended(s, current)

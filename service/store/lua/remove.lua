@@ -2,12 +2,13 @@
 --
 -- ARGV[13]  'all' | 'one' (of seq N) | 'before' (seq N) | 'last' (the newest N, which it answers)
 -- ARGV[14]  N
--- ARGV[15]  most bytes of elements to answer with
+-- ARGV[15]  most bytes of elements to answer with; negative = a trial (mutation.lua)
 -- Answers   reply() .. {removed, {element that holds what was popped ...}}, and if it is no
 --           repetition {oldest and newest seq held, the chunk that was narrowed or ''}
---           {'absent'} | {'too_large', 'bytes' or 'remembered'} | what ended() answers
+--           {'absent'} | {'too_large', 'bytes' or 'remembered'} | {'larger'} | what ended() answers
 
-local CUT, N, MOST_BYTES = ARGV[13], tonumber(ARGV[14]), tonumber(ARGV[15])
+local CUT, N, MOST_BYTES = ARGV[13], tonumber(ARGV[14]), math.abs(ARGV[15])
+local IS_TRIAL = tonumber(ARGV[15]) < 0
 
 -- What is removed may come again.
 local function forget(s, first, last)
@@ -133,7 +134,7 @@ if not s then return {'absent'} end
 
 local first, newest = s.first, s.newest
 local removed, elements, rest = REMOVALS[CUT](s)
-if not removed then return refuse(s, 'too_large', CALL_KEY == '' and 'bytes' or 'remembered') end
+if not removed then return passed(s, IS_TRIAL, CALL_KEY == '' and 'bytes' or 'remembered') end
 if removed > 0 then
   if CUT == 'one' then first, newest = N, N end
   if CUT == 'before' then newest = s.first - 1 end

@@ -1,7 +1,7 @@
 -- Sets, deletes, then gets state values. Needs values.lua.
 --
 -- ARGV[13]   the state key whose own tag the conditions mean ('' = the session's tag)
--- ARGV[14]   most bytes of values to answer with
+-- ARGV[14]   most bytes of values to answer with; negative = a trial (mutation.lua)
 -- ARGV[15]   ms until the keys that are set expire by themselves ('' = never)
 -- ARGV[16..19]  how many sets, merges, deletes, gets; then in this order:
 --            key and packed value of each set, the same of each merge (which was made of the value
@@ -10,10 +10,11 @@
 -- Answers    reply() .. {new keys, deleted keys, {value or false ...}, {key, its expiry, ...}}
 --            {'moved', time, {value or false of each merge ...}, {key, its expiry, ...}}
 --            (a tag is not what it should be)
---            {'absent'} (nothing there, nothing to set) | {'too_large', 'bytes'}
+--            {'absent'} (nothing there, nothing to set) | {'too_large', 'bytes'} | {'larger'}
 --            | what ended() answers
 
-local OWN_KEY, MOST_BYTES, KEY_TTL = ARGV[13], tonumber(ARGV[14]), tonumber(ARGV[15])
+local OWN_KEY, MOST_BYTES, KEY_TTL = ARGV[13], math.abs(ARGV[14]), tonumber(ARGV[15])
+local IS_TRIAL = tonumber(ARGV[14]) < 0
 local SETS, MERGES = tonumber(ARGV[16]), tonumber(ARGV[17])
 local DELETES, GETS = tonumber(ARGV[18]), tonumber(ARGV[19])
 local TAG_BYTES = 6
@@ -129,18 +130,18 @@ local answer = ended(s, current)
 if answer then
   if answer[1] ~= 'ok' then return answer end
   local found = found_values({})
-  if not found then return {'too_large', 'bytes', 1} end
+  if not found then return IS_TRIAL and {'larger'} or {'too_large', 'bytes', 1} end
   answer[#answer + 1], answer[#answer + 2] = found, get_expiries()
   return answer
 end
 local values, has_moved, bytes = merged_values()
-if bytes > MOST_BYTES then return refuse(s, 'too_large', 'bytes') end
+if bytes > MOST_BYTES then return passed(s, IS_TRIAL, 'bytes') end
 if has_moved then
   return {'moved', NOW, values, expiries_among(s, FIRST_MERGE, FIRST_TAG - 1, 2)}
 end
 if not s and SETS + MERGES == 0 then return {'absent'} end
 local found = found_values(GETS > 0 and changed_values() or {})
-if not found then return refuse(s, 'too_large', 'bytes') end
+if not found then return passed(s, IS_TRIAL, 'bytes') end
 
 local created = not s
 s = s or create()

@@ -1,0 +1,62 @@
+"""What explains the memory in use: the plan, what the hot tier holds, and what is under way."""
+
+from collections.abc import Callable
+
+from service.memory.admission import Admission
+from service.memory.listeners import Listeners
+from service.memory.plan import FACTOR, GROWTH_BYTES
+from service.vitals import AccountsStatus, MemoryReading, Tier
+
+LEAST_BYTES = 16_777_216
+"""Of less than that a factor says more about the interpreter."""
+
+
+class Accounts:
+    """Compares each sample with what was counted."""
+
+    def __init__(
+        self,
+        own_bytes: int,
+        hot_bytes: Callable[[], int],
+        admission: Admission,
+        listeners: Listeners,
+        *,
+        is_acting: bool = True,
+    ) -> None:
+        """Take `own_bytes` as what the process takes by itself; not acting = samples only inform."""
+        self._is_acting = is_acting
+        self._own_bytes = own_bytes
+        self._hot_bytes = hot_bytes
+        self._admission = admission
+        self._listeners = listeners
+        self._factor: float | None = None
+
+    @property
+    def counted_bytes(self) -> int:
+        """Bytes of the hot tier and of all that is under way."""
+        return self._hot_bytes() + self._admission.held_bytes
+
+    def observe(self, reading: MemoryReading, tier: Tier) -> None:
+        """Hear of a sample: what nothing explains is taken off the room of what is under way."""
+        counted_bytes, grown_bytes = self.counted_bytes, reading.used_bytes - self._own_bytes
+        is_enough = counted_bytes >= LEAST_BYTES
+        self._factor = max(0.0, grown_bytes / counted_bytes) if is_enough else None
+        if not self._is_acting:
+            return
+        explained_bytes = GROWTH_BYTES + self._hot_bytes() * FACTOR + self._admission.held_bytes
+        overrun_bytes = grown_bytes - int(explained_bytes)
+        self._admission.observe(overrun_bytes, is_shedding=tier is Tier.EMERGENCY)
+
+    @property
+    def status(self) -> AccountsStatus:
+        """All that is counted, in figures."""
+        return AccountsStatus(
+            factor=self._factor,
+            held_bytes=self._admission.held_bytes,
+            limit_bytes=self._admission.limit_bytes,
+            peak_bytes=self._admission.peak_bytes,
+            refused=self._admission.refused,
+            listeners=len(self._listeners),
+            queued_bytes=self._listeners.queued_bytes,
+            listeners_closed=self._listeners.closed,
+        )

@@ -1,0 +1,143 @@
+"""Builds the parts of the service and joins them; nothing is opened but files of the kernel."""
+
+from dataclasses import dataclass
+
+from service.clock import Clock
+from service.hot import HotTier
+from service.leases import Leases
+from service.memory.accounts import Accounts
+from service.memory.admission import Admission
+from service.memory.governor import Governor, Hooks
+from service.memory.levers import Collect, Evict, MallocTrim
+from service.memory.listeners import Listeners
+from service.memory.machine import read_host
+from service.memory.plan import Plan, make_plan
+from service.memory.policy import Policy
+from service.memory.quota import read_quota
+from service.memory.usage import UsageProbe, open_probe
+from service.sealing import Sealer
+from service.sessions import Sessions
+from service.settings import Settings
+from service.store import Defaults, LeaseStore, Link, RedisStore, RedisTarget, Watch, refs_of
+from service.vitals import MemoryFault
+
+FLOOR_SHARE = 0.1
+"""Of the hot tier's budget: what an emergency leaves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """Both tiers, and who stands between them."""
+
+    link: Link
+    watch: Watch
+    hot: HotTier
+    sealer: Sealer
+    sessions: Sessions
+    leases: Leases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What looks after the memory of this process."""
+
+    plan: Plan
+    probe: UsageProbe
+    admission: Admission
+    listeners: Listeners
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What is built once for each lifespan."""
+
+    memory: Memory
+    storage: Storage
+    accounts: Accounts
+    governor: Governor
+
+
+def build_parts(settings: Settings, clock: Clock) -> Parts:
+    """Build all parts; the caller opens and closes them."""
+    memory = _memory(settings, clock)
+    storage = _storage(settings, clock, memory)
+    hot = storage.hot
+    accounts = Accounts(
+        memory.plan.own_bytes,
+        lambda: hot.status.bytes,
+        memory.admission,
+        memory.listeners,
+        is_acting=settings.enable_memory_optimization,
+    )
+    governor = _governor(settings, clock, memory, hot, accounts)
+    return Parts(memory=memory, storage=storage, accounts=accounts, governor=governor)
+
+
+def _memory(settings: Settings, clock: Clock) -> Memory:
+    quota = read_quota(
+        setting_mb=settings.memory_quota_mb,
+        dyno_ram_mb=settings.dyno_ram_mb,
+        host_bytes=read_host().total_bytes,
+    )
+    probe = open_probe(quota)
+    plan = make_plan(quota.bytes, probe.used_bytes(), settings.watermarks, settings.limits)
+    is_open = MemoryFault.ADMISSION in settings.memory_fault
+    return Memory(
+        plan=plan,
+        probe=probe,
+        admission=Admission(plan.in_flight_bytes, is_open=is_open),
+        listeners=Listeners(clock),
+    )
+
+
+def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:
+    target = RedisTarget(
+        url=settings.redis_url,
+        tls_verify=settings.tls_verify,
+        tls_ca=settings.redis_tls_ca,
+        max_connections=settings.redis_max_connections,
+    )
+    # Each needs the other: one tells what changes, the other asks whether it is being told.
+    hot = HotTier(memory.plan.hot_bytes, is_told=lambda: link.is_tracking)
+    link = Link(target, lambda names: hot.invalidate(refs_of(names)))
+    defaults = Defaults(
+        ttl_ms=settings.session_ttl_ms,
+        max_messages=settings.max_messages,
+        dedupe_window=settings.dedupe_window,
+    )
+    limits = memory.plan.limits
+    store = RedisStore(link, limits, defaults, memory.admission.begin)
+    sealer = Sealer(store, hot, clock)
+    return Storage(
+        link=link,
+        watch=Watch(link, clock, connections_max=settings.redis_max_connections),
+        hot=hot,
+        sealer=sealer,
+        sessions=Sessions(store, hot, sealer, clock, limits),
+        leases=Leases(LeaseStore(link), clock),
+    )
+
+
+def _governor(
+    settings: Settings, clock: Clock, memory: Memory, hot: HotTier, accounts: Accounts
+) -> Governor:
+    """Evict first: collecting and trimming give back what it has let go."""
+    probe = memory.probe
+    evict = Evict(
+        hot.evict,
+        lambda: hot.status.bytes,
+        floor_bytes=int(hot.budget_bytes * FLOOR_SHARE),
+        clock=clock,
+    )
+    return Governor(
+        probe,
+        (evict, Collect(probe.used_bytes), MallocTrim(probe.used_bytes)),
+        clock=clock,
+        policy=Policy(
+            marks=settings.watermarks,
+            enabled=settings.enable_memory_optimization,
+            interval_seconds=settings.memory_sample_interval_ms / 1000,
+            faults=settings.memory_fault,
+        ),
+        hooks=Hooks(evict=evict.run_at_once, on_reading=accounts.observe),
+    )
