@@ -63,7 +63,7 @@ def build_parts(settings: Settings, clock: Clock) -> Parts:
     storage = _storage(settings, clock, memory)
     hot = storage.hot
     accounts = Accounts(
-        memory.plan.own_bytes,
+        memory.plan,
         lambda: hot.status.bytes,
         memory.admission,
         memory.listeners,

@@ -7,6 +7,7 @@ import pytest
 from service.http.health import HealthInputs, build_health
 from service.memory.governor import GovernorStatus, Manager
 from service.vitals import (
+    AccountsStatus,
     Cleanup,
     HeapReading,
     HostMemory,
@@ -69,7 +70,16 @@ WELL = HealthInputs(
         evicted=5,
     ),
     journal_bytes=748,
-    buffer_bytes=77_927,
+    accounts=AccountsStatus(
+        factor=1.0549,
+        held_bytes=77_927,
+        limit_bytes=9 * MIB,
+        peak_bytes=78_000,
+        refused=6,
+        listeners=2,
+        queued_bytes=65_536,
+        listeners_closed=1,
+    ),
     counters={"requests": 12},
     is_stopping=False,
     is_auth_missing=False,
@@ -138,6 +148,7 @@ def test_the_keys_are_those_of_the_contract() -> None:
     assert document["memory"].keys() == {
         *("raw", "formatted", "percentages", "source", "quota", "used", "quotaUsage", "tier"),
         *("manager", "peak", "projectedSecondsToQuota", "degraded", "lastAction"),
+        *("factor", "admission", "listeners"),
     }
     assert document["redis"].keys() == {
         *("connected", "latencyMs", "usedMemory", "maxMemory", "policy", "persistence"),
@@ -152,6 +163,14 @@ def test_the_keys_are_those_of_the_contract() -> None:
         "evicted": 5,
         "journalBytes": 748,
     }
+
+
+def test_what_is_counted_is_told() -> None:
+    memory = read(WELL)["memory"]
+    assert memory["factor"] == 1.05
+    limit, peak = 9 * MIB, 78_000
+    assert memory["admission"] == {"held": 77_927, "limit": limit, "peak": peak, "refused": 6}
+    assert memory["listeners"] == {"count": 2, "queued": 65_536, "closed": 1}
 
 
 def test_memory_is_told_in_bytes_and_whole_percent_of_the_quota() -> None:

@@ -1,0 +1,71 @@
+"""The parts of the plan add up to less than the emergency mark, whatever the quota is."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.memory.plan import (
+    ANSWER_COST,
+    BODY_COST,
+    FACTOR,
+    GROWTH_BYTES,
+    GROWTH_SHARE,
+    LEAST_HOT_BYTES,
+    Plan,
+    make_plan,
+)
+from service.memory.tiers import DEFAULT_MARKS
+from service.model import Limits
+
+MIB = 1_048_576
+OWN_BYTES = 45 * MIB
+
+
+def plan_of(quota_mb: int, own_bytes: int = OWN_BYTES) -> Plan:
+    return make_plan(quota_mb * MIB, own_bytes, DEFAULT_MARKS, Limits())
+
+
+@given(quota_mb=st.integers(96, 65_536), own_mb=st.integers(30, 70))
+def test_all_that_may_be_held_stays_below_the_emergency_mark(quota_mb: int, own_mb: int) -> None:
+    plan = plan_of(quota_mb, own_mb * MIB)
+    fixed_bytes = own_mb * MIB + GROWTH_BYTES
+    at_most = fixed_bytes + plan.hot_bytes * FACTOR + plan.in_flight_bytes
+    # Below that a process has no room at all, and refuses whatever brings data.
+    least = fixed_bytes + LEAST_HOT_BYTES * FACTOR
+    assert at_most <= max(least, quota_mb * MIB * DEFAULT_MARKS.emergency_enter) + 1
+
+
+@given(quota_mb=st.integers(96, 65_536))
+def test_the_largest_calls_fit_one_at_a_time(quota_mb: int) -> None:
+    plan = plan_of(quota_mb)
+    assert plan.limits.max_body_bytes * BODY_COST <= plan.in_flight_bytes * GROWTH_SHARE
+    assert plan.limits.max_answer_bytes * ANSWER_COST <= plan.in_flight_bytes
+    for name in ("max_message_bytes", "max_value_bytes"):
+        assert getattr(plan.limits, name) <= plan.limits.max_answer_bytes / 2
+
+
+@pytest.mark.parametrize(("quota_mb", "hot_mb", "in_flight_mb"), [(512, 170, 177), (256, 83, 64)])
+def test_dynos_of_the_usual_sizes_keep_all_limits(
+    quota_mb: int, hot_mb: int, in_flight_mb: int
+) -> None:
+    plan = plan_of(quota_mb)
+    assert plan.hot_bytes // MIB == hot_mb
+    assert plan.in_flight_bytes // MIB == in_flight_mb
+    assert plan.limits == Limits()
+
+
+def test_a_full_hot_tier_alone_is_no_pressure() -> None:
+    for quota_mb in (96, 128, 256, 512, 1_024):
+        used_bytes = OWN_BYTES + GROWTH_BYTES + plan_of(quota_mb).hot_bytes * FACTOR
+        assert used_bytes < DEFAULT_MARKS.standard_enter * quota_mb * MIB
+
+
+def test_a_small_quota_makes_the_limits_of_one_call_smaller() -> None:
+    plan = plan_of(96)
+    assert plan.limits != Limits()
+    assert replace(plan.limits, max_body_bytes=0, max_answer_bytes=0, max_value_bytes=0) == replace(
+        Limits(), max_body_bytes=0, max_answer_bytes=0, max_value_bytes=0
+    )
+    assert plan.limits.max_body_bytes > MIB
