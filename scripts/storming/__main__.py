@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,10 +25,10 @@ from scripts.storming.watch import SAMPLE_SECONDS
 
 QUOTAS_MB = (512, 256)
 CONTROLS = ("burst", "uploads", "chunked", "slow-readers")
-FORCED = {"MEMORY_STANDARD_PERCENT": "40", "MEMORY_EMERGENCY_PERCENT": "42"}
-"""A hot tier that is full is above these: both tiers must act, again and again."""
+FORCED = ("steady", "many-chats")
+"""With a neighbour that uses up the quota: the service alone does not reach the highest tier."""
 
-FORCED_LOADS = ("states", "many-chats")
+FORCED_SECONDS = 30.0
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -46,6 +47,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, metavar="S", help="at most, of each load")
     parser.add_argument("--fault", metavar="NAMES", help="MEMORY_FAULT of the service")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="its settings")
+    parser.add_argument("--neighbour", action="store_true", help="takes the quota up to 89 %%")
     parser.add_argument("--out", type=Path, default=Path(".storm"), help="where to (.storm)")
     parser.add_argument("--write-docs", action="store_true", help="write into docs/ instead")
     return parser.parse_args(words)
@@ -62,6 +64,7 @@ def orders(arguments: argparse.Namespace, *, grouped: bool) -> Iterator[Order]:
             bursts=arguments.bursts,
             settings=settings,
             grouped=grouped,
+            has_neighbour=arguments.neighbour,
         )
 
     given = dict(word.partition("=")[::2] for word in arguments.set)
@@ -73,7 +76,10 @@ def orders(arguments: argparse.Namespace, *, grouped: bool) -> Iterator[Order]:
     for quota_mb in QUOTAS_MB:
         yield from (order(load, quota_mb) for load in LOADS)
         yield from (order(load, quota_mb, MEMORY_FAULT=ADMISSION) for load in CONTROLS)
-    yield from (order(load, QUOTAS_MB[-1], **FORCED) for load in FORCED_LOADS)
+    if grouped:
+        for load in FORCED:
+            forced = replace(order(load, QUOTAS_MB[-1]), has_neighbour=True)
+            yield replace(forced, seconds=FORCED_SECONDS)
 
 
 def run(wanted: Iterator[Order]) -> list[Result]:

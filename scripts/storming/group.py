@@ -21,6 +21,7 @@ class Hierarchy:
 
     parent: Path
     limit: str
+    usage: str
     swap: dict[str, str]
     peak: str
     kills: str
@@ -30,6 +31,7 @@ class Hierarchy:
 V1 = Hierarchy(
     parent=Path("/sys/fs/cgroup/memory"),
     limit="memory.limit_in_bytes",
+    usage="memory.usage_in_bytes",
     swap={"memory.swappiness": "0"},
     peak="memory.max_usage_in_bytes",
     kills="memory.oom_control",
@@ -38,6 +40,7 @@ V1 = Hierarchy(
 V2 = Hierarchy(
     parent=Path("/sys/fs/cgroup"),
     limit="memory.max",
+    usage="memory.current",
     swap={"memory.swap.max": "0"},
     peak="memory.peak",
     kills="memory.events",
@@ -55,6 +58,11 @@ class Group:
     def command(self, words: tuple[str, ...]) -> tuple[str, ...]:
         """Make the command that enters the group before its program takes a page."""
         return ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(self.path), *words)
+
+    @property
+    def usage(self) -> Path:
+        """The file that tells all that counts, the page cache too; hardly late."""
+        return self.path / self.hierarchy.usage
 
     def used_bytes(self) -> int:
         """Anonymous memory and swap of all its processes; may lag by a second."""

@@ -83,6 +83,7 @@ def row(result: Result) -> tuple[str, ...]:
     """Write the line of a run."""
     it, said = result, result.account
     words = [f"{name}={text}" for name, text in it.order.settings.items()]
+    words += ["with a neighbour"] * it.order.has_neighbour
     refused = said.shed - said.bare + said.unseen
     first = f"{it.actions[0].percent:.1f}" if it.actions else "none"
     return (
@@ -116,10 +117,13 @@ def faults(result: Result) -> list[str]:
         rules = [(it.has_survived and not overshoots, "it survives without its admission, too")]
     else:
         early = any(action.percent < FIRST_PERCENT for action in it.actions)
+        is_forced = it.order.has_neighbour
+        tiers = {action.tier for action in it.actions}
         rules = [
             (not it.has_survived, f"the service ended: {it.exit_code}, {it.kills} killed"),
-            (overshoots, f"its peak was {it.peak_percent:.1f} % of the quota"),
-            (early and not it.order.is_forced, f"a cleanup below {FIRST_PERCENT:.0f} %"),
+            (overshoots and not is_forced, f"its peak was {it.peak_percent:.1f} % of the quota"),
+            (early, f"a cleanup below {FIRST_PERCENT:.0f} %"),
+            (is_forced and tiers != {"standard", "emergency"}, f"its cleanups: {sorted(tiers)}"),
             (bool(it.actions) and it.order.load == "idle", "a cleanup for a quiet bot"),
             (said.bare > 0, f"{said.bare} answers 503 without Retry-After"),
             (said.unseen > 0, f"{said.unseen} calls saw no answer"),
@@ -165,15 +169,21 @@ def _described() -> Table:
 
 def _tables(results: Sequence[Result]) -> list[str]:
     """Write a table of the storms, and one of the controls where there are some."""
-    storms = [it for it in results if not it.order.is_control]
     controls = [it for it in results if it.order.is_control]
-    titles = ((storms, "What a storm does"), (controls, "The controls: nothing is refused"))
+    forced = [it for it in results if it.order.has_neighbour]
+    storms = [it for it in results if it not in controls and it not in forced]
+    titles = (
+        (storms, "What a storm does"),
+        (forced, "With a neighbour that takes the quota up to 89 %: both tiers act"),
+        (controls, "The controls: nothing is refused"),
+    )
     return [results_table(some, title) for some, title in titles if some]
 
 
 def curve(result: Result) -> Curve:
     """Make the curve of a run."""
     words = [f"{result.order.quota_mb} MB", *result.order.settings.values()]
+    words += ["neighbour"] * result.order.has_neighbour
     return Curve(
         label=", ".join(words),
         quota_bytes=result.quota_bytes,

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from random import randrange
 
@@ -17,6 +17,9 @@ from scripts.storming.stage import Stage, StormError, stage
 from scripts.storming.watch import Action, Sample, Watch, watching
 
 ADMISSION = "admission"
+NEIGHBOUR = ", with a neighbour"
+NEIGHBOUR_SHARE = 0.89
+"""Of the quota, by all together, when the neighbour has taken its part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,22 +32,18 @@ class Order:
     bursts: int = 20
     settings: Mapping[str, str] = field(default_factory=dict)
     grouped: bool = True
+    has_neighbour: bool = False
 
     @property
     def name(self) -> str:
         """Say it in a few words."""
         extra = "".join(f", {name}={text}" for name, text in self.settings.items())
-        return f"{self.load} in {self.quota_mb} MB{extra}"
+        return f"{self.load} in {self.quota_mb} MB{extra}{NEIGHBOUR * self.has_neighbour}"
 
     @property
     def is_control(self) -> bool:
         """Whether what keeps the service alive is switched off: it must not survive."""
         return ADMISSION in self.settings.get("MEMORY_FAULT", "").split(",")
-
-    @property
-    def is_forced(self) -> bool:
-        """Whether the marks are lower than anybody would have them, so that the tiers must act."""
-        return "MEMORY_STANDARD_PERCENT" in self.settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +91,8 @@ def rehearse(order: Order) -> Result:
         watching(service) as watch,
         crowd(order, service) as clients,
     ):
-        _follow(clients, order, service, watch, until="over")
+        with neighbour(service) if order.has_neighbour else nullcontext():
+            _follow(clients, order, service, watch, until="over")
         exit_code, kills = service.exit_code, service.kills()
         if exit_code is not None or LOADS[order.load].restarts:
             service.restart()
@@ -126,6 +126,21 @@ def crowd(order: Order, service: Stage) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
         try:
             yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def neighbour(service: Stage) -> Iterator[None]:
+    """Let somebody else use up the quota, too; gone at the end."""
+    if service.group is None:
+        raise StormError("a neighbour needs a memory group to share")
+    mark_bytes = str(int(service.quota_bytes * NEIGHBOUR_SHARE))
+    words = (sys.executable, "-m", "scripts.storming.neighbour")
+    command = service.group.command((*words, str(service.group.usage), mark_bytes))
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            yield
         finally:
             process.kill()
 
