@@ -15,6 +15,11 @@ MIB = 1_048_576
 QUOTA_BYTES = 80 * MIB
 # The interpreter alone is above the leave mark: who works at all lets go of the whole hot tier.
 MARKS = {"MEMORY_STANDARD_PERCENT": "45", "MEMORY_EMERGENCY_PERCENT": "90"}
+# Small requests leave most of a small quota to the hot tier.
+LIMITS = {
+    **{"MAX_BODY_BYTES": "1048576", "MAX_ANSWER_BYTES": "1048576"},
+    **{"MAX_MESSAGE_BYTES": "524288", "MAX_VALUE_BYTES": "524288"},
+}
 SESSIONS = 300
 VALUE = Random(1).randbytes(65_536)  # it packs no smaller
 LAYERS = ("advanced", "basic", "direct", "health")
@@ -39,7 +44,9 @@ def hot_bytes(service: Service) -> int:
 
 
 def faulty_service(redis_server: Server, group: Path, faults: tuple[str, ...]) -> Service:
-    return start_service(group, REDIS_URL=redis_server.url, MEMORY_FAULT=",".join(faults), **MARKS)
+    return start_service(
+        group, REDIS_URL=redis_server.url, MEMORY_FAULT=",".join(faults), **MARKS, **LIMITS
+    )
 
 
 @pytest.mark.parametrize("manager", LAYERS)
