@@ -172,7 +172,6 @@ async def run_storms(tier: Tier) -> list[Run]:
             storm.fill()
             await governor.tick()
             runs.append(await relieve(governor, hot, tier))
-            hot.evict(hot.status.bytes)
     return runs
 
 
