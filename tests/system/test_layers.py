@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from tests.memory_groups import find_hierarchy, memory_groups
+from tests.memory_groups import SMALL_REQUESTS, find_hierarchy, memory_groups
 from tests.processes import Service, start_service, wait_until
 from tests.servers import Server, start_server
 
@@ -15,11 +15,6 @@ MIB = 1_048_576
 QUOTA_BYTES = 80 * MIB
 # The interpreter alone is above the leave mark: who works at all lets go of the whole hot tier.
 MARKS = {"MEMORY_STANDARD_PERCENT": "45", "MEMORY_EMERGENCY_PERCENT": "90"}
-# Small requests leave most of a small quota to the hot tier.
-LIMITS = {
-    **{"MAX_BODY_BYTES": "1048576", "MAX_ANSWER_BYTES": "1048576"},
-    **{"MAX_MESSAGE_BYTES": "524288", "MAX_VALUE_BYTES": "524288"},
-}
 SESSIONS = 300
 VALUE = Random(1).randbytes(65_536)  # it packs no smaller
 LAYERS = ("advanced", "basic", "direct", "health")
@@ -45,7 +40,7 @@ def hot_bytes(service: Service) -> int:
 
 def faulty_service(redis_server: Server, group: Path, faults: tuple[str, ...]) -> Service:
     return start_service(
-        group, REDIS_URL=redis_server.url, MEMORY_FAULT=",".join(faults), **MARKS, **LIMITS
+        group, REDIS_URL=redis_server.url, MEMORY_FAULT=",".join(faults), **MARKS, **SMALL_REQUESTS
     )
 
 

@@ -6,14 +6,14 @@ from random import Random
 
 import pytest
 
-from tests.memory_groups import find_hierarchy, memory_groups
+from tests.memory_groups import SMALL_REQUESTS, find_hierarchy, memory_groups
 from tests.processes import Service, start_service, wait_until
 from tests.servers import Server, start_server
 
 MIB = 1_048_576
 QUOTA_BYTES = 80 * MIB
-# 33 MB are the interpreter's, a quarter of the quota is the hot tier's: 66 % when that is full.
-MARKS = {"MEMORY_STANDARD_PERCENT": "60", "MEMORY_EMERGENCY_PERCENT": "85"}
+# 34 MB are the interpreter's, and 12 MB the hot tier's: 57 % when that is full.
+MARKS = {"MEMORY_STANDARD_PERCENT": "50", "MEMORY_EMERGENCY_PERCENT": "85"} | SMALL_REQUESTS
 SESSIONS = 500
 VALUE = Random(1).randbytes(65_536)  # it packs no smaller
 
@@ -54,17 +54,20 @@ def test_the_standard_tier_evicts_and_no_answer_changes(redis_server: Server) ->
     assert health["memory"]["source"].startswith("cgroup")
     assert health["memory"]["peak"] < 0.85 * QUOTA_BYTES
     assert health["hotTier"]["evicted"] > 0
-    assert re.search(r"⚠️ Memory usage high: 6\d\.\d% \((4[89]|5\d) MB\)", log)
+    assert re.search(r"⚠️ Memory usage high: [45]\d\.\d% \([34]\d MB\)", log)
     assert "🧹 Running standard memory cleanup..." in log
     assert re.search(r"Memory cleanup freed [1-9]\d+ bytes in [\d.]+ ms", log)
 
 
 def test_the_emergency_tier_leaves_the_floor_and_no_answer_changes(redis_server: Server) -> None:
-    # The interpreter alone is above these: the standard tier cannot prevent the emergency.
-    marks = {"MEMORY_STANDARD_PERCENT": "40", "MEMORY_EMERGENCY_PERCENT": "41"}
+    # The interpreter alone is above these: the standard tier cannot prevent the emergency, and
+    # admission would take nothing in.
+    marks = {"MEMORY_STANDARD_PERCENT": "40", "MEMORY_EMERGENCY_PERCENT": "41"} | SMALL_REQUESTS
     with (
         memory_groups(find_hierarchy(), "emergency", QUOTA_BYTES) as (_, group),
-        start_service(group, REDIS_URL=redis_server.url, **marks) as service,
+        start_service(
+            group, REDIS_URL=redis_server.url, MEMORY_FAULT="admission", **marks
+        ) as service,
     ):
         service.wait_until_connected()
         fill(service)
