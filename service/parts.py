@@ -15,10 +15,21 @@ from service.memory.plan import Plan, make_plan
 from service.memory.policy import Policy
 from service.memory.quota import read_quota
 from service.memory.usage import UsageProbe, open_probe
+from service.redis_pressure import RedisPolicy, RedisPressure
+from service.rounds import Rounds
 from service.sealing import Sealer
 from service.sessions import Sessions
 from service.settings import Settings
-from service.store import Defaults, LeaseStore, Link, RedisStore, RedisTarget, Watch, refs_of
+from service.store import (
+    Census,
+    Defaults,
+    LeaseStore,
+    Link,
+    RedisStore,
+    RedisTarget,
+    Watch,
+    refs_of,
+)
 from service.vitals import MemoryFault
 
 FLOOR_SHARE = 0.1
@@ -31,6 +42,7 @@ class Storage:
 
     link: Link
     watch: Watch
+    store: RedisStore
     hot: HotTier
     sealer: Sealer
     sessions: Sessions
@@ -55,6 +67,7 @@ class Parts:
     storage: Storage
     accounts: Accounts
     governor: Governor
+    redis_pressure: RedisPressure
 
 
 def build_parts(settings: Settings, clock: Clock) -> Parts:
@@ -70,7 +83,13 @@ def build_parts(settings: Settings, clock: Clock) -> Parts:
         is_acting=settings.enable_memory_optimization,
     )
     governor = _governor(settings, clock, memory, hot, accounts)
-    return Parts(memory=memory, storage=storage, accounts=accounts, governor=governor)
+    return Parts(
+        memory=memory,
+        storage=storage,
+        accounts=accounts,
+        governor=governor,
+        redis_pressure=_redis_pressure(settings, clock, storage),
+    )
 
 
 def _memory(settings: Settings, clock: Clock) -> Memory:
@@ -111,11 +130,22 @@ def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:
     return Storage(
         link=link,
         watch=Watch(link, clock, connections_max=settings.redis_max_connections),
+        store=store,
         hot=hot,
         sealer=sealer,
         sessions=Sessions(store, hot, sealer, clock, limits),
         leases=Leases(LeaseStore(link), clock),
     )
+
+
+def _redis_pressure(settings: Settings, clock: Clock, storage: Storage) -> RedisPressure:
+    census = Census(storage.link)
+    policy = RedisPolicy(
+        keep_messages=settings.redis_emergency_keep_messages,
+        enabled=settings.enable_memory_optimization,
+    )
+    rounds = Rounds(census, storage.store, storage.hot, storage.sealer, clock)
+    return RedisPressure(storage.watch, rounds, clock, policy)
 
 
 def _governor(
