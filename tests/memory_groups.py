@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-
 SMALL_REQUESTS = {
-    **{"MAX_BODY_BYTES": "1048576", "MAX_ANSWER_BYTES": "1048576"},
-    **{"MAX_MESSAGE_BYTES": "524288", "MAX_VALUE_BYTES": "524288"},
+    "MAX_BODY_BYTES": "1048576",
+    "MAX_ANSWER_BYTES": "1048576",
+    "MAX_MESSAGE_BYTES": "524288",
+    "MAX_VALUE_BYTES": "524288",
 }
 """Settings that leave most of a small quota to the hot tier."""
 
