@@ -60,28 +60,30 @@ def test_the_standard_tier_evicts_and_no_answer_changes(redis_server: Server) ->
 
 
 def test_the_emergency_tier_leaves_the_floor_and_no_answer_changes(redis_server: Server) -> None:
-    # The interpreter alone is above these: the standard tier cannot prevent the emergency, and
-    # admission would take nothing in.
-    marks = {"MEMORY_STANDARD_PERCENT": "40", "MEMORY_EMERGENCY_PERCENT": "41"} | SMALL_REQUESTS
+    # On request: whoever grows up to the mark by itself is held back before.
     with (
         memory_groups(find_hierarchy(), "emergency", QUOTA_BYTES) as (_, group),
-        start_service(
-            group, REDIS_URL=redis_server.url, MEMORY_FAULT="admission", **marks
-        ) as service,
+        start_service(group, REDIS_URL=redis_server.url, **SMALL_REQUESTS) as service,
     ):
         service.wait_until_connected()
         fill(service)
-        wait_until(lambda: service.lines("🚨"), seconds=5, what="an emergency")
-        wait_until(
-            lambda: service.health()["hotTier"]["bytes"] < 0.11 * QUOTA_BYTES / 4,
-            seconds=5,
-            what="the floor",
-        )
+        before = service.health()["hotTier"]
+        answer = service.http.post("/v1/admin/relieve", json={"tier": "emergency"})
+        after = service.health()
         for number in range(0, SESSIONS, 10):
-            answer = service.http.get(f"/v1/sessions/chat-{number}/state/history")
-            assert answer.content == VALUE
+            value = service.http.get(f"/v1/sessions/chat-{number}/state/history")
+            assert value.content == VALUE
         log = service.log
 
+    assert answer.status_code == 200
+    assert before["bytes"] > 0.8 * before["budget"]
+    assert after["hotTier"]["bytes"] <= 0.1 * before["budget"]
+    action = after["memory"]["lastAction"]
+    assert (action["tier"], action["requested"]) == ("emergency", True)
+    assert {"evict", "close_listeners", "collect", "malloc_trim"} <= {
+        lever["name"] for lever in action["levers"]
+    }
+    assert action["freedBytes"] > 0.5 * (before["bytes"] - after["hotTier"]["bytes"])
     assert "🚨 Memory usage critical! Running emergency cleanup..." in log
 
 
