@@ -45,6 +45,7 @@ def create_app(
             watching = parts.storage.watch.run(is_active=settings.enable_health_check)
             await stack.enter_async_context(_background(watching))
             await stack.enter_async_context(_background(parts.storage.sealer.run()))
+            await stack.enter_async_context(_background(parts.redis_pressure.run()))
             await stack.enter_async_context(_background(parts.governor.run()))
             freeze_heap()
             yield _state(settings, clock, stopping, parts)
@@ -72,9 +73,14 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -
             heap=heap.read(),
             host=read_host(),
             store=parts.storage.watch.status,
+            redis_pressure=parts.redis_pressure.status,
             hot=parts.storage.hot.status,
             accounts=parts.accounts.status,
-            counters={**counters, "sealingFailures": parts.storage.sealer.failures},
+            counters={
+                **counters,
+                "sealingFailures": parts.storage.sealer.failures,
+                **parts.redis_pressure.counters,
+            },
             is_stopping=stopping.is_set,
             is_auth_missing=keyring.is_closed,
             is_health_check_enabled=settings.enable_health_check,

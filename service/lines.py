@@ -20,9 +20,10 @@ _BEHIND = b"}"
 _WEIGHT_OF_ONE = 20
 """Seq, time and start of a line."""
 
-_WEIGHT_OF_ANY = 450
+_WEIGHT_OF_ANY = 280
 """The objects around them, by the RSS of many."""
 
+_LONG_BYTES = 8
 _BEFORE = len(_LINE % (0, rfc3339_bytes(0), b"")) - len(_BEHIND) - 1
 """Bytes of a line before its message, without the digits of its seq."""
 
@@ -97,12 +98,15 @@ class Columns(NamedTuple):
         return self.of(Span(max(0, len(self.seqs) - count), len(self.seqs)))
 
 
-class Lines(msgspec.Struct, frozen=True):
-    """Consecutive messages, rendered. Immutable; no object a message."""
+class Lines(msgspec.Struct, frozen=True, gc=False):
+    """Consecutive messages, rendered. Immutable; no object a message.
 
-    seqs: Sequence[int] = array("Q")
-    ats: Sequence[int] = array("Q")
-    starts: Sequence[int] = array("I")
+    Numbers lie in bytes: an array would be one more thing that each garbage collection looks at.
+    """
+
+    seq_bytes: bytes = b""
+    at_bytes: bytes = b""
+    start_bytes: bytes = b""
     data: bytes = b""
 
     @classmethod
@@ -114,36 +118,51 @@ class Lines(msgspec.Struct, frozen=True):
             for seq, at, text in zip(seqs, ats, texts, strict=True)
         ]
         starts = list(accumulate((len(line) + 1 for line in lines), initial=0))[:-1]
-        return cls(array("Q", seqs), array("Q", ats), array("I", starts), b",".join(lines))
+        return cls(_long(seqs), _long(ats), _short(starts), b",".join(lines))
+
+    @property
+    def seqs(self) -> Sequence[int]:
+        """The seq of each message."""
+        return memoryview(self.seq_bytes).cast("Q")
+
+    @property
+    def ats(self) -> Sequence[int]:
+        """The time of each message."""
+        return memoryview(self.at_bytes).cast("Q")
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """Where each line begins."""
+        return memoryview(self.start_bytes).cast("I")
 
     @property
     def weight(self) -> int:
         """Bytes of memory; an empty one costs none, as all share it."""
-        if not self.seqs:
+        if not self.seq_bytes:
             return 0
-        return _WEIGHT_OF_ANY + _WEIGHT_OF_ONE * len(self.seqs) + len(self.data)
+        return _WEIGHT_OF_ANY + _WEIGHT_OF_ONE * len(self) + len(self.data)
 
     def __len__(self) -> int:
-        return len(self.seqs)
+        return len(self.seq_bytes) // _LONG_BYTES
 
     def __add__(self, newer: "Lines") -> "Lines":
-        if not newer.seqs or not self.seqs:
-            return self if self.seqs else newer
+        if not newer.seq_bytes or not self.seq_bytes:
+            return self if self.seq_bytes else newer
         shift = len(self.data) + 1
-        starts = array("I", self.starts)
-        starts.extend([start + shift for start in newer.starts])
-        seqs, ats = array("Q", self.seqs), array("Q", self.ats)
-        seqs.extend(newer.seqs)
-        ats.extend(newer.ats)
-        return Lines(seqs, ats, starts, b",".join((self.data, newer.data)))
+        return Lines(
+            self.seq_bytes + newer.seq_bytes,
+            self.at_bytes + newer.at_bytes,
+            self.start_bytes + _short([start + shift for start in newer.starts]),
+            b",".join((self.data, newer.data)),
+        )
 
     def __getitem__(self, cut: slice) -> "Lines":
         start, end, _ = cut.indices(len(self))
         if start >= end:
             return Lines()
-        first = self.starts[start]
-        starts = array("I", [each - first for each in self.starts[start:end]])
-        return Lines(self.seqs[start:end], self.ats[start:end], starts, self.json(start, end))
+        starts, longs = self.starts, slice(start * _LONG_BYTES, end * _LONG_BYTES)
+        moved = _short([each - starts[start] for each in starts[start:end]])
+        return Lines(self.seq_bytes[longs], self.at_bytes[longs], moved, self.json(start, end))
 
     def span(self, window: Window) -> Span:
         """Return which of these lines a window lets in."""
@@ -155,22 +174,37 @@ class Lines(msgspec.Struct, frozen=True):
         """Return the lines from one index up to another, with commas between."""
         if start >= end:
             return b""
-        last = self.starts[end] - 1 if end < len(self.starts) else len(self.data)
-        return self.data[self.starts[start] : last]
+        starts = self.starts
+        last = starts[end] - 1 if end < len(starts) else len(self.data)
+        return self.data[starts[start] : last]
 
     def text(self, index: int) -> bytes:
         """Return the JSON text of one message."""
-        start = self.starts[index] + _BEFORE + len(str(self.seqs[index]))
-        return self.json(index, index + 1)[start - self.starts[index] : -len(_BEHIND)]
+        start = _BEFORE + len(str(self.seqs[index]))
+        return self.json(index, index + 1)[start : -len(_BEHIND)]
 
     def columns(self) -> Columns:
         """Return the same messages, not rendered."""
-        return Columns(self.seqs, self.ats, [self.text(index) for index in range(len(self))])
+        seqs, starts = self.seqs, self.starts
+        ends = (*starts[1:], len(self.data) + 1)
+        texts = [
+            self.data[start + _BEFORE + len(str(seq)) : end - 1 - len(_BEHIND)]
+            for seq, start, end in zip(seqs, starts, ends, strict=False)  # of none there is an end
+        ]
+        return Columns(seqs, self.ats, texts)
 
     def messages(self, start: int, end: int) -> Iterator[Message]:
         """Yield the messages from one index up to another."""
         for index in range(start, end):
             yield Message(self.seqs[index], self.ats[index], self.text(index))
+
+
+def _long(numbers: Sequence[int]) -> bytes:
+    return array("Q", numbers).tobytes()
+
+
+def _short(numbers: Sequence[int]) -> bytes:
+    return array("I", numbers).tobytes()
 
 
 def _between(seqs: Sequence[int], ats: Sequence[int], window: Window) -> tuple[int, int]:

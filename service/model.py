@@ -18,7 +18,7 @@ SessionId = NewType("SessionId", str)
 StateKey = NewType("StateKey", str)
 
 
-class SessionRef(msgspec.Struct, frozen=True, kw_only=True):
+class SessionRef(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A session's full name: ids of two namespaces never meet."""
 
     namespace: Namespace
@@ -33,7 +33,7 @@ class Touch(StrEnum):
     NEVER = "never"
 
 
-class ETag(msgspec.Struct, frozen=True, kw_only=True):
+class ETag(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A revision that no other can be mistaken for: `gen` is random at a session's creation."""
 
     gen: str
@@ -44,7 +44,7 @@ class ETag(msgspec.Struct, frozen=True, kw_only=True):
         return f'"{self.gen}-{self.rev}"'
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One conversation, login or chat, without its contents."""
 
     id: SessionId

@@ -16,11 +16,11 @@ from service.lines import Lines
 from service.model import Page, Reading, Session, StateKey, StatePart, StoredValue, View, Window
 from service.writes import Append, Appended, Removed, StateDeleted, StateWrite, Written
 
-OVERHEAD_BYTES = 1_100
+OVERHEAD_BYTES = 1_020
 """Objects of an entry beside its payload; tests compare it with the RSS of many."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of a session. Redis's clock = `redis_offset_ms` + the monotonic clock."""
 
     session: Session
@@ -154,6 +154,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def closed(self) -> "Entry":
         """Return this entry with nothing rendered that is sealed."""
         return replace(self, log=self.log.closed())
+
+    def shortened(self) -> "Entry":
+        """Return this entry with its newest messages alone, none of them rendered."""
+        log = self.log.shortened()
+        return self if log is self.log else replace(self, log=log)
 
     def sealed_by(self, sealing: Sealing) -> "Entry":
         """Return this entry after Redis has taken a chunk that was made of it."""

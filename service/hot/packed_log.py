@@ -6,7 +6,7 @@ No object a message at rest. What was rendered stays so until the entry gets col
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from itertools import compress, count
+from itertools import accumulate, compress, count, takewhile
 
 import msgspec
 from msgspec.structs import replace
@@ -29,7 +29,15 @@ MOST_BYTES = 262_144
 MOST_LINES, LEAST_LINES = 160, 64
 """Messages that stay rendered: of more than the one, the newest of the other."""
 
+MOST_OPENED_BYTES = 1_048_576
+"""Of what a read renders of it."""
+
 _LENGTH_BYTES = 4
+_WEIGHT_OF_ONE = 50
+"""The object around a sealed element, by the RSS of many."""
+
+_WEIGHT_OF_ANY = 170
+"""The objects of a log that holds anything."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -39,7 +47,7 @@ class Found(msgspec.Struct, frozen=True):
     span: Span
 
 
-class PackedLog(msgspec.Struct, frozen=True):
+class PackedLog(msgspec.Struct, frozen=True, gc=False):
     """A run of consecutive messages that ends with the newest one. Immutable.
 
     `sealed` are elements as Redis has them, up to the last chunk; `tail` are those behind it, each
@@ -62,8 +70,7 @@ class PackedLog(msgspec.Struct, frozen=True):
         behind = sealed_count(elements)
         sealed, tail = tuple(elements[:behind]), elements[behind:]
         newest_seq = read_span(elements[-1]).end - 1
-        bytes_ = sum(map(len, sealed))
-        log = cls(sealed, _records(tail), len(tail), lines or Lines(), newest_seq, bytes_)
+        log = cls(sealed, _records(tail), len(tail), lines or Lines(), newest_seq, _weight(sealed))
         return log.bounded()
 
     @property
@@ -73,8 +80,10 @@ class PackedLog(msgspec.Struct, frozen=True):
 
     @property
     def weight(self) -> int:
-        """Bytes of all that is held."""
-        return self.sealed_bytes + len(self.tail) + self.lines.weight
+        """Bytes of memory; an empty one costs none, as all share it."""
+        if not self.newest_seq:
+            return 0
+        return _WEIGHT_OF_ANY + self.sealed_bytes + len(self.tail) + self.lines.weight
 
     def appended(self, first_seq: int, at_ms: int, texts: Sequence[bytes]) -> "PackedLog":
         """Return this log with newer messages at its end."""
@@ -103,13 +112,25 @@ class PackedLog(msgspec.Struct, frozen=True):
             if count == 0 or reaches_oldest or _is_enough(log.lines, within, span, count):
                 return Found(log, span)
             opened = _opened(log)
-            if opened is None:
-                return None
+            if opened is None or opened.lines.weight > MOST_OPENED_BYTES:
+                return None  # a chunk may be much smaller than its texts: Redis sends them in parts
             log = opened
 
     def closed(self) -> "PackedLog":
         """Return this log with nothing rendered."""
         return replace(self, lines=Lines())
+
+    def shortened(self) -> "PackedLog":
+        """Return this log with nothing rendered, and its newest messages alone: LEAST_LINES or so.
+
+        The tail and the last chunk stay in any case: sealing goes on with them.
+        """
+        held = accumulate(map(message_count, reversed(self.sealed)), initial=self.tail_count)
+        wanted = max(1, len(list(takewhile(lambda count: count < LEAST_LINES, held))))
+        if wanted >= len(self.sealed):
+            return self.closed() if self.lines else self
+        sealed = self.sealed[len(self.sealed) - wanted :]
+        return replace(self, sealed=sealed, sealed_bytes=_weight(sealed), lines=Lines())
 
     def bounded(self) -> "PackedLog":
         """Forget the oldest of what would be too much for one session."""
@@ -118,12 +139,12 @@ class PackedLog(msgspec.Struct, frozen=True):
             lines = lines[-LEAST_LINES:]
         if lines.weight > MOST_BYTES // 2:
             lines = Lines()
-        room = MOST_BYTES - lines.weight - len(self.tail)
+        room = MOST_BYTES - _WEIGHT_OF_ANY - lines.weight - len(self.tail)
         if room < 0:
             return PackedLog()
         sealed, bytes_ = self.sealed, self.sealed_bytes
         while bytes_ > room:
-            bytes_, sealed = bytes_ - len(sealed[0]), sealed[1:]
+            bytes_, sealed = bytes_ - _weight(sealed[:1]), sealed[1:]
         return replace(self, sealed=sealed, sealed_bytes=bytes_, lines=lines)
 
     def unsealed(self, first_seq: int) -> tuple[bytes | None, list[bytes]]:
@@ -142,11 +163,16 @@ class PackedLog(msgspec.Struct, frozen=True):
             return self
         # What could not be packed stays before the chunk.
         sealed = (*self.sealed[:-1], *held[:start], sealing.chunk)
-        tail, bytes_ = held[end:], sum(map(len, sealed))
+        tail = held[end:]
         # Lines may lag behind the tail alone.
         lines = _rendered(self).lines if self.lines else self.lines
-        log = PackedLog(sealed, _records(tail), len(tail), lines, self.newest_seq, bytes_)
+        records, bytes_ = _records(tail), _weight(sealed)
+        log = PackedLog(sealed, records, len(tail), lines, self.newest_seq, bytes_)
         return log.bounded()
+
+
+def _weight(sealed: Sequence[bytes]) -> int:
+    return sum(map(len, sealed)) + _WEIGHT_OF_ONE * len(sealed)
 
 
 def _is_replaced(elements: Sequence[bytes], sealing: Sealing) -> bool:

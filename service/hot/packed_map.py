@@ -17,12 +17,17 @@ PAGE_BYTES = 4_096
 MOST_BYTES = 1_048_576
 
 _HEAD = Struct(">HI")
+_WEIGHT_OF_ONE = 50
+"""The object around a page, by the RSS of many."""
+
+_WEIGHT_OF_ANY = 90
+"""The objects of a map that has any page."""
 
 Known = Mapping[bytes, bytes | None]
 """Keys and their values; None = known to be absent."""
 
 
-class PackedMap(msgspec.Struct, frozen=True):
+class PackedMap(msgspec.Struct, frozen=True, gc=False):
     """What is known of a state; `is_complete`: a key that is not in it is absent. Immutable."""
 
     pages: tuple[bytes, ...] = (b"",)
@@ -30,8 +35,9 @@ class PackedMap(msgspec.Struct, frozen=True):
 
     @property
     def weight(self) -> int:
-        """Bytes of all pages."""
-        return sum(map(len, self.pages))
+        """Bytes of memory; one of a single empty page costs none, as its objects are shared."""
+        bytes_ = sum(map(len, self.pages))
+        return bytes_ and _WEIGHT_OF_ANY + _WEIGHT_OF_ONE * len(self.pages) + bytes_
 
     def get(self, keys: tuple[bytes, ...]) -> Known | None:
         """Return the values of all keys, or None if that of any is not known."""

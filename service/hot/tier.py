@@ -5,8 +5,9 @@ a write has put meanwhile: every write spoils the fills of its session that are 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from service.hot.entry import Entry
 from service.model import ETag, SessionRef
@@ -14,6 +15,9 @@ from service.vitals import HotTierStatus
 
 OPEN_SHARE = 0.125
 """Of the budget: what is sealed, but kept rendered because it was read."""
+
+SHORTENED_AT_ONCE = 100
+"""Sessions: about a millisecond of the event loop."""
 
 
 @dataclass(eq=False, slots=True)
@@ -93,11 +97,7 @@ class HotTier:
         entry = self._entries.get(ref)
         if entry is None or entry.session.etag.gen != gen:
             return
-        changed = change(entry)
-        self._bytes += changed.weight - entry.weight
-        self._entries[ref] = changed  # it keeps its place
-        self._open_bytes -= self._open.pop(ref, 0)
-        self._note_open(ref, changed)
+        self._reshape(ref, entry, change(entry))
         self.evict(self._bytes - self.budget_bytes)
 
     def count(self, *, is_hit: bool) -> None:
@@ -179,6 +179,20 @@ class HotTier:
             self._evicted += 1
         return freed
 
+    def shorten(self, slice_sessions: int = SHORTENED_AT_ONCE) -> Iterator[int]:
+        """Keep the newest messages of each session alone; yield what that has freed, by slices.
+
+        Between two slices anything may happen to the tier.
+        """
+        refs = iter(tuple(self._entries))
+        while part := tuple(islice(refs, slice_sessions)):
+            before = self._bytes
+            for ref in part:
+                entry = self._entries.get(ref)
+                if entry is not None and (shortened := entry.shortened()) is not entry:
+                    self._reshape(ref, entry, shortened)
+            yield before - self._bytes
+
     def _spoil(self, ref: SessionRef) -> None:
         for fill in self._fills.get(ref, []):
             fill.is_spoiled = True
@@ -195,6 +209,12 @@ class HotTier:
         self._bytes += entry.weight
         self._note_open(ref, entry)
         self.evict(self._bytes - self.budget_bytes)
+
+    def _reshape(self, ref: SessionRef, entry: Entry, changed: Entry) -> None:
+        self._bytes += changed.weight - entry.weight
+        self._entries[ref] = changed  # it keeps its place
+        self._open_bytes -= self._open.pop(ref, 0)
+        self._note_open(ref, changed)
 
     def _note_open(self, ref: SessionRef, entry: Entry) -> None:
         """Close the coldest of what is open beyond what it is worth."""

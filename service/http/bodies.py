@@ -23,6 +23,7 @@ from service.json_text import (
     split_members,
 )
 from service.model import Limits, SessionId, StateKey, Touch, Value
+from service.vitals import Tier
 from service.writes import Append, SettingsChange, StateWrite
 
 RAW_MEMBER = "$raw"
@@ -121,6 +122,23 @@ def parse_lease(body: bytes) -> tuple[int, int]:
 def parse_extension(body: bytes) -> int:
     """Parse how many milliseconds a lease goes on."""
     return _lease_ttl(parse_members(body, schemas.LeaseExtension))
+
+
+def parse_relief(body: bytes) -> tuple[Tier, bool]:
+    """Parse which tier is to be run, and whether only for show."""
+    members = parse_members(body, schemas.ReliefBody)
+    tier = scalars.one_of(schemas.ReliefTier, members["tier"], "/tier")
+    raw = members.get("dry_run")
+    return Tier(tier), raw is not None and scalars.switch(raw, "/dry_run")
+
+
+def parse_trace(body: bytes) -> tuple[float, int]:
+    """Parse for how many seconds to trace, and how many places to tell."""
+    members = parse_members(body, schemas.TraceBody)
+    seconds = members.get("seconds", b"%d" % schemas.TRACE_SECONDS)
+    top = members.get("top", b"%d" % schemas.TRACED_PLACES)
+    ms = scalars.milliseconds(seconds, "/seconds", schemas.TRACE_TIME)
+    return ms / 1_000, scalars.whole_number(top, "/top", schemas.TRACE_TOP)
 
 
 def _lease_ttl(members: Members) -> int:

@@ -1,16 +1,20 @@
 """The document of /health: a pure function of what is known, so that a poll waits for nothing.
 
 ok    all is well. The standard tier too: evicting what Redis has is daily work, no news
-warn  it serves, but somebody should look: Redis down, no API key, emergency tier, late governor
+warn  it serves, but somebody should look: Redis down or nearly full, no API key, emergency tier, a
+      lower layer looks after memory
 fail  it is stopping, or nobody looks after memory any more; the only one that is a 503
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 
 from service.clock import rfc3339
+from service.memory.cascade import Manager
 from service.memory.governor import GovernorStatus
+from service.memory.leak import LeakStatus
 from service.vitals import (
     AccountsStatus,
     Cleanup,
@@ -19,11 +23,13 @@ from service.vitals import (
     HostMemory,
     HotTierStatus,
     LeverReport,
+    RedisPressureStatus,
     StoreStatus,
     Tier,
 )
 
 MIB = 1_048_576
+NO_LEAK = LeakStatus()
 
 Document = dict[str, object]
 
@@ -48,6 +54,7 @@ class HealthInputs:
     heap: HeapReading
     host: HostMemory
     store: StoreStatus
+    redis_pressure: RedisPressureStatus
     hot: HotTierStatus
     accounts: AccountsStatus
     counters: Counters
@@ -55,6 +62,7 @@ class HealthInputs:
     is_auth_missing: bool
     is_health_check_enabled: bool
     journal_bytes: int = 0
+    leak: LeakStatus = NO_LEAK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +91,10 @@ def judge(inputs: HealthInputs) -> HealthStatus:
     """Say in one word how it goes."""
     if inputs.is_stopping or inputs.governor.has_failed:
         return HealthStatus.FAIL
-    is_pressed = inputs.governor.tier is Tier.EMERGENCY
+    is_pressed = Tier.EMERGENCY in {inputs.governor.tier, inputs.redis_pressure.tier}
     is_cut_off = not inputs.store.connected
-    if is_cut_off or inputs.is_auth_missing or is_pressed or inputs.governor.is_late:
+    is_weak = inputs.governor.manager is not Manager.ADVANCED
+    if is_cut_off or inputs.is_auth_missing or is_pressed or is_weak:
         return HealthStatus.WARN
     return HealthStatus.OK
 
@@ -112,11 +121,37 @@ def list_warnings(inputs: HealthInputs) -> list[str]:
             "The memory governor is late: if this stays, restart the process and read its log.",
         ),
         (
+            governor.manager is not Manager.ADVANCED and not governor.is_late,
+            "A lower layer looks after memory: if this stays, restart the process, read its log.",
+        ),
+        (
             not governor.is_enabled,
             "Memory is measured but not governed: set ENABLE_MEMORY_OPTIMIZATION=true.",
         ),
+        (
+            inputs.leak.is_suspected,
+            "Memory grows without a reason that is known: run `scripts/memctl leak`.",
+        ),
     )
-    return [sentence for applies, sentence in cases if applies]
+    return [sentence for applies, sentence in cases if applies] + list(_redis_warnings(inputs))
+
+
+def _redis_warnings(inputs: HealthInputs) -> Iterator[str]:
+    """Say how full Redis is, and what was lost by that."""
+    pressure, usage = inputs.redis_pressure, _usage(inputs.store)
+    if pressure.tier is not Tier.NORMAL and usage is not None:
+        is_emergency = pressure.tier is Tier.EMERGENCY
+        yield (
+            f"Redis is {usage} % full{': soon writes are answered 507' if is_emergency else ''}."
+            " Take a larger plan, set a shorter ttl or a lower MAX_MESSAGES."
+        )
+    if pressure.dropped_messages:
+        yield (
+            f"{pressure.dropped_messages} messages of {pressure.dropped_sessions} sessions were"
+            " dropped since the start, because Redis was nearly full and"
+            f" REDIS_EMERGENCY_KEEP_MESSAGES is {pressure.keep_messages}."
+            " Take a larger plan, or unset it: nothing is dropped then."
+        )
 
 
 def _seed_document(inputs: HealthInputs, status: HealthStatus) -> Document:
@@ -161,7 +196,7 @@ def _details(inputs: HealthInputs) -> Document:
         "version": inputs.version,
         "releaseId": inputs.release_id,
         "hotTier": _hot_tier(inputs),
-        "redis": _redis(inputs.store),
+        "redis": _redis(inputs.store, inputs.redis_pressure),
         "counters": {**inputs.counters, **inputs.governor.counters},
         "warnings": list_warnings(inputs),
     }
@@ -183,6 +218,16 @@ def _memory(inputs: HealthInputs) -> Document:
         "degraded": [*governor.degraded, *heap],
         "lastAction": None if action is None else _cleanup(action),
         **_accounts(inputs.accounts),
+        "leakSuspected": inputs.leak.is_suspected,
+        "leak": _leak(inputs.leak),
+    }
+
+
+def _leak(leak: LeakStatus) -> Document:
+    return {
+        "slopeBytesPerHour": leak.slope_bytes_per_hour,
+        "windows": leak.windows,
+        "windowSeconds": round(leak.window_seconds),
     }
 
 
@@ -238,12 +283,14 @@ def _hot_tier(inputs: HealthInputs) -> Document:
     }
 
 
-def _redis(store: StoreStatus) -> Document:
+def _redis(store: StoreStatus, pressure: RedisPressureStatus) -> Document:
     return {
         "connected": store.connected,
         "latencyMs": store.latency_ms,
         "usedMemory": store.used_memory_bytes,
         "maxMemory": store.max_memory_bytes,
+        "usage": _usage(store),
+        "pressure": pressure.tier,
         "policy": store.policy,
         "persistence": store.persistence,
         "tlsVerified": store.tls_verified,
@@ -251,6 +298,11 @@ def _redis(store: StoreStatus) -> Document:
         "connectionsMax": store.connections_max,
         "lastError": store.last_error,
     }
+
+
+def _usage(store: StoreStatus) -> int | None:
+    """Whole percent of what Redis may use, rounded down: 70 is not shown below the mark."""
+    return None if store.fraction is None else int(100 * store.fraction)
 
 
 def _percent(part: int, whole: int) -> int:

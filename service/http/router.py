@@ -74,7 +74,8 @@ class Router(Starlette):
     ) -> None:
         """Take patterns like "/v1/sessions/{id}" and the methods of each."""
         super().__init__(lifespan=lifespan)
-        self._api = {_shape_of_pattern(pattern): methods for pattern, methods in api.items()}
+        self._api = {_shape_of_pattern(it): methods for it, methods in api.items() if "{" in it}
+        self._fixed = {it.encode(): methods for it, methods in api.items() if "{" not in it}
         self._open = {pattern.encode(): methods for pattern, methods in open_routes.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,7 +111,8 @@ class Router(Starlette):
         if parts["stopping"].is_set:
             raise Unavailable("This process is stopping: send it again.", code="stopping")
         segments = path[len(API_PREFIX) :].split(b"/")
-        endpoint = _pick(self._api.get(_shape(segments)), scope["method"])
+        methods = self._fixed.get(path) or self._api.get(_shape(segments))
+        endpoint = _pick(methods, scope["method"])
         call = Call(scope, receive, headers, parts, principal, segments[1::2], body, hold)
         call.require(endpoint.scope)
         if endpoint.grows:

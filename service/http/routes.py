@@ -7,6 +7,7 @@ from starlette.types import Lifespan
 
 from service.access import Scope
 from service.http import (
+    admin_routes,
     health_routes,
     lease_routes,
     listing_routes,
@@ -17,7 +18,6 @@ from service.http import (
 from service.http.answers import JSON
 from service.http.headers import Headers
 from service.http.lifespan import LifespanState
-from service.http.openapi.document import build_document
 from service.http.response import Response
 from service.http.router import Endpoint, Handler, OpenHandler, Router
 
@@ -66,6 +66,8 @@ API_ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/sessions/{id}/lease": _write("POST", lease_routes.acquire_lease)
     | _write("PATCH", lease_routes.extend_lease)
     | _write("DELETE", lease_routes.release_lease),
+    "/v1/admin/relieve": {"POST": Endpoint(admin_routes.relieve, Scope.ADMIN)},
+    "/v1/admin/leak": {"POST": Endpoint(admin_routes.trace_leak, Scope.ADMIN)},
 }
 
 OPEN_ROUTES: dict[str, dict[str, OpenHandler]] = {
@@ -79,6 +81,9 @@ OPEN_ROUTES: dict[str, dict[str, OpenHandler]] = {
 
 @cache
 def _document() -> bytes:
+    # All its types and examples: hardly any process is ever asked for them.
+    from service.http.openapi.document import build_document  # noqa: PLC0415
+
     return orjson.dumps(build_document(API_ROUTES, OPEN_ROUTES))
 
 

@@ -18,6 +18,7 @@ _DIGITS = re.compile("[0-9]{1,15}")
 _decimal = msgspec.json.Decoder(Decimal)
 _integer = msgspec.json.Decoder(int)
 _text = msgspec.json.Decoder(str)
+_boolean = msgspec.json.Decoder(bool)
 
 
 def milliseconds(raw: bytes, pointer: str, declared: msgspec.Meta) -> int:
@@ -48,6 +49,14 @@ def whole_number(raw: bytes, pointer: str, declared: msgspec.Meta) -> int:
         reason = f"must be a whole number from {declared.ge} to {declared.le}"
         raise BadInput(f"{pointer[1:]} is out of range.", Fault(pointer, reason))
     return number
+
+
+def switch(raw: bytes, pointer: str) -> bool:
+    """Parse true or false."""
+    try:
+        return _boolean.decode(raw)
+    except msgspec.MsgspecError:
+        raise BadInput("Expected true or false.", Fault(pointer, "must be true or false")) from None
 
 
 def one_of(kind: type[E], raw: bytes, pointer: str) -> E:

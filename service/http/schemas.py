@@ -4,6 +4,7 @@ The parsers take names and ranges from here, the OpenAPI document takes its sche
 are never filled: what is opaque has to keep its exact text, and seconds their exact decimals.
 """
 
+from enum import StrEnum
 from functools import cache
 from typing import Annotated, TypeAlias, TypeVar
 
@@ -18,6 +19,8 @@ MOST_SECONDS = 315_360_000
 MOST_MESSAGES = 1_000_000
 MOST_REPLACED = 5_000
 LEASE_SECONDS = 30
+TRACE_SECONDS = 10
+TRACED_PLACES = 20
 
 T = TypeVar("T")
 Maybe: TypeAlias = T | UnsetType
@@ -52,6 +55,18 @@ LEASE_WAIT = Meta(
     ge=0,
     le=20,
     description="Seconds to wait for a lease that somebody else holds, in steps of 0.001.",
+)
+RELIEF_TIER = Meta(description="Which tier is run.")
+DRY_RUN = Meta(description="Whether only to say what it would free.")
+TRACE_TIME = Meta(
+    ge=1,
+    le=60,
+    description="Seconds to trace, in steps of 0.001.",
+)
+TRACE_TOP = Meta(
+    ge=1,
+    le=100,
+    description="How many lines of code to tell.",
 )
 DEDUPE = Meta(
     min_length=1,
@@ -166,6 +181,27 @@ class LeaseExtension(Struct, forbid_unknown_fields=True):
     """How long a lease goes on from now."""
 
     ttl: Annotated[float, LEASE_TTL] = LEASE_SECONDS
+
+
+class ReliefTier(StrEnum):
+    """The tiers that can be asked for."""
+
+    STANDARD = "standard"
+    EMERGENCY = "emergency"
+
+
+class ReliefBody(Struct, forbid_unknown_fields=True):
+    """A tier to run now."""
+
+    tier: Annotated[ReliefTier, RELIEF_TIER]
+    dry_run: Annotated[bool, DRY_RUN] = False
+
+
+class TraceBody(Struct, forbid_unknown_fields=True):
+    """For how long to trace allocations, and how much to tell of them."""
+
+    seconds: Annotated[float, TRACE_TIME] = TRACE_SECONDS
+    top: Annotated[int, TRACE_TOP] = TRACED_PLACES
 
 
 def member_names(body: type[Struct]) -> tuple[str, ...]:

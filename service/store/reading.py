@@ -194,7 +194,7 @@ class Reader:
     async def _part(
         self, ref: SessionRef, reading: Reading, known: str, budget: int | None = None
     ) -> _Part | None:
-        args = reading_arguments(reading, known, budget or self._first_bytes, self._limits)
+        args = reading_arguments(reading, known, budget or -self._first_bytes, self._limits)
         is_large = reading.is_snapshot or budget is not None
         reply = await self._link.run(script("read"), session_keys(ref), args, is_large=is_large)
         if reply[0] == b"absent":

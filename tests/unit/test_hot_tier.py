@@ -1,10 +1,8 @@
 """The hot tier: bounded in bytes, never ahead of what it was told, never behind a write."""
 
-import subprocess
-import sys
+import gc
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,11 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
-from service.chunks import pack_message
+from service.chunks import pack_message, seal
 from service.codec import pack_value
 from service.hot import Entry, Fill, HotTier
 from service.hot.entry import OVERHEAD_BYTES
-from service.hot.packed_log import PackedLog
+from service.hot.packed_log import LEAST_LINES, PackedLog
+from service.lines import Columns
 from service.model import (
     ETag,
     Message,
@@ -37,7 +36,6 @@ from service.writes import Append, Appended
 from tests.store_calls import page_by_hand, ref_of, shown
 
 REF = ref_of("chat")
-ROOT = Path(__file__).parents[2]
 
 
 def session(rev: int = 1, gen: str = "gen", messages: int = 0, values: int = 0) -> Session:
@@ -435,17 +433,73 @@ def test_only_what_is_of_the_same_session_is_reshaped() -> None:
     assert hot.peek(REF) is held
 
 
-@pytest.mark.parametrize("shape", [(0, 0), (3, 1)])
-def test_the_weight_of_twenty_thousand_sessions_is_the_memory_they_take(
-    shape: tuple[int, int],
-) -> None:
-    child = Path(__file__).with_name("hot_tier_child.py")
-    done = subprocess.run(
-        [sys.executable, child, "20000", *map(str, shape)],
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=True,
-    )
-    rss_bytes, weight_bytes = map(int, done.stdout.split())
+def full_of_logs(sessions: int, messages: int) -> HotTier:
+    """A tier of sessions whose messages are sealed, in chunks of a few, and half of them open."""
+    hot = HotTier(1 << 30)
+    for number in range(sessions):
+        seqs = range(1, messages + 1)
+        columns = [Columns([seq], [1_000], [b'{"n":"%0200d"}' % seq]) for seq in seqs]
+        log = PackedLog.of([seal(each) for each in columns])
+        held = replace(entry(messages=messages), first_seq=1, last_seq=messages, log=log)
+        hot.created(ref_of(str(number)), held, hot.begin_fill(ref_of(str(number))))
+        if number % 2:
+            view = held.view(Reading(window=Window(limit=messages)), 0.0)
+            assert view is not None
+            assert view.page is not None
+            opened = partial(Entry.opened, lines=view.page.lines)
+            hot.reshape(ref_of(str(number)), "gen", opened)
+    return hot
 
-    assert 0.8 < rss_bytes / weight_bytes < 1.2
+
+def test_shortening_goes_by_slices_and_tells_what_it_has_freed() -> None:
+    hot = full_of_logs(sessions=5, messages=2 * LEAST_LINES)
+    before = hot.status
+    freed = list(hot.shorten(slice_sessions=2))
+
+    assert len(freed) == 3
+    assert all(part > 0 for part in freed)
+    assert sum(freed) == before.bytes - hot.status.bytes > before.bytes / 2
+    assert hot.status.sessions == before.sessions
+    assert hot.status.bytes == sum(each.weight for each in hot._entries.values())
+    assert hot._open_bytes == 0
+    assert hot._open == {}
+    newest = hot._entries[ref_of("1")].view(Reading(window=Window(limit=LEAST_LINES)), 0.0)
+    assert newest is not None
+    assert newest.page is not None
+    assert newest.page.next_seq is None
+    assert list(hot.shorten()) == [0]
+
+
+def test_what_leaves_while_the_tier_is_shortened_is_no_matter() -> None:
+    hot = full_of_logs(sessions=3, messages=2 * LEAST_LINES)
+    shortening = hot.shorten(slice_sessions=1)
+    next(shortening)
+    hot.deleted(ref_of("1"))
+    next(shortening)
+    next(shortening)
+
+    assert next(shortening, None) is None
+    assert [len(each.log.sealed) for each in hot._entries.values()] == [LEAST_LINES] * 2
+
+
+def test_a_tier_that_holds_nothing_has_nothing_to_shorten() -> None:
+    assert list(HotTier(10_000).shorten()) == []
+
+
+def test_no_object_of_a_session_at_rest_is_in_the_collectors_sight() -> None:
+    hot = full_of_logs(sessions=4, messages=3)
+    for number in range(4):
+        ref, held = ref_of(str(number)), hot._entries[ref_of(str(number))]
+        write = view_of({StateKey("key"): StoredValue(Value(b"1"), 1)}, 1)
+        state = held.filled(Reading(state=StatePart.ALL), write)
+        hot.created(ref, state, hot.begin_fill(ref))
+        hot.verify(ref, Fill())
+    gc.collect()  # it stops to look at tuples that hold nothing that could be in a cycle
+
+    parts: list[object] = [*hot._entries.keys(), *hot._entries.values()]
+    for part in parts:  # which grows
+        assert isinstance(part, Touch) or not gc.is_tracked(part), part
+        parts += [getattr(part, name) for name in getattr(part, "__struct_fields__", ())]
+        parts += part if isinstance(part, tuple) else ()
+    assert gc.is_tracked(hot._entries)  # what would be told of
+    assert len(parts) > 100

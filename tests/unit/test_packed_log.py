@@ -232,3 +232,26 @@ def test_a_chunk_without_room_for_the_next_message_stays_as_it_is(
 
     assert len(log.sealed) == 2
     assert found(log, Window(limit=2), 1, 2) == [Message(1, 0, texts[0]), Message(2, 0, texts[1])]
+
+
+@given(steps=STEPS)
+@settings(deadline=None)
+def test_shortening_leaves_the_newest_messages_in_their_chunks(
+    steps: list[tuple[str, int]],
+) -> None:
+    log, messages = PackedLog(), list[Message]()
+    for what, number in steps:
+        if what == "append":
+            log = grown(log, messages, number)
+        elif what == "seal":
+            log = sealed(log)
+    shortened = log.shortened()
+
+    assert shortened.lines == Lines()
+    assert log.closed().unsealed(0) == shortened.unsealed(0)
+    assert shortened.shortened() is shortened
+    assert min(len(messages), 6) <= shortened.count <= max(6, log.tail_count) + 5
+    newest = messages[-6:]
+    assert found(shortened, Window(limit=6), 1, len(messages)) == newest
+    if shortened.count < len(messages):
+        assert found(shortened, Window(limit=len(messages)), 1, len(messages)) is None

@@ -133,6 +133,50 @@ class Lease(Struct):
     expires_at: Time
 
 
+class LeverRun(Struct):
+    """The use before and after one lever, what it freed by its own account, what went back."""
+
+    name: str
+    available: bool
+    before_bytes: Count = field(name="beforeBytes")
+    after_bytes: Count = field(name="afterBytes")
+    freed_bytes: Annotated[Count, Meta(description="Of a dry run: what it would free.")] = field(
+        name="freedBytes"
+    )
+    returned_bytes: Count = field(name="returnedBytes")
+    ms: float
+
+
+class Relieved(Struct):
+    """What a run of a tier brought: the use before and after it, and what each lever did."""
+
+    tier: str
+    dry_run: bool = field(name="dryRun")
+    before_bytes: Count = field(name="beforeBytes")
+    after_bytes: Count = field(name="afterBytes")
+    freed_bytes: Count = field(name="freedBytes")
+    ms: float
+    levers: list[LeverRun]
+
+
+class AllocatingLine(Struct):
+    """A line of code, and what it has allocated that is still there."""
+
+    file: str
+    line: Count
+    bytes: Count
+    count: Count
+
+
+class Allocations(Struct):
+    """What was allocated while it was traced and is still there; the largest lines first."""
+
+    seconds: float
+    bytes: Count
+    count: Count
+    places: list[AllocatingLine]
+
+
 class Status(Struct):
     """One word."""
 

@@ -9,10 +9,16 @@ KINDS = {kind.status: kind for kind in ServiceError.__subclasses__()}
 
 REFINED = {
     404: ("session_not_found", "key_not_found", "message_not_found", "no_such_path"),
-    409: ("dedupe_mismatch", "session_exists", "not_lease_owner", "idempotency_in_progress"),
+    409: (
+        "dedupe_mismatch",
+        "session_exists",
+        "not_lease_owner",
+        "idempotency_in_progress",
+        "trace_in_progress",
+    ),
     422: ("idempotency_key_reused", "not_mergeable"),
     423: ("wrong_lease",),
-    503: ("overloaded", "stopping"),
+    503: ("overloaded", "relief_failed", "stopping"),
 }
 """Codes beside the one that the class has."""
 
