@@ -31,8 +31,8 @@ all of it, with `Cache-Control: no-cache` and without, and compared byte for byt
 
 *Peak* is anonymous memory and swap of the group, looked at {rate:.0f} times a second; *kernel's* is
 the kernel's own counter, which counts the page cache too. *Shed* are answers 503; *seen* says how
-many of those that were refused saw that (the others' connection ended without an answer: with `chunked`
-they go on sending whatever they are told). *Pause* is the time of all cleanups together.
+many of those that were refused saw that (the others' connection ended without an answer; those of
+`chunked` go on sending whatever they are told). *Pause* is the time of all cleanups together.
 """
 
 SEED = Table(
