@@ -16,12 +16,12 @@ from pathlib import Path
 
 from scripts.benchmark.processes import ROOT
 from scripts.benchmark.report import machine
-from scripts.embedded_valkey import EmbeddedValkeyError
 from scripts.storming import report
 from scripts.storming.loads import LOADS
 from scripts.storming.run import ADMISSION, Order, Result, rehearse, show
 from scripts.storming.stage import StormError, can_group
 from scripts.storming.watch import SAMPLE_SECONDS
+from tests.servers import ServerFailed
 
 QUOTAS_MB = (512, 256)
 CONTROLS = ("burst", "uploads", "chunked", "slow-readers")
@@ -101,7 +101,7 @@ def main() -> int:
         print(f"{reason}: MEMORY_QUOTA_MB is set instead; nobody is killed.", file=sys.stderr)
     try:
         results = run(orders(arguments, grouped=not reason))
-    except (OSError, StormError, EmbeddedValkeyError) as error:
+    except (OSError, StormError, ServerFailed) as error:
         print(f"scripts/storm: {error}", file=sys.stderr)
         return 2
     surroundings = report.Surroundings(

@@ -43,11 +43,15 @@ class Storm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """One load. `restarts` = the service is started anew before all is read back by `readers`."""
+    """One load. `restarts` = the service is started anew before all is read back by `readers`.
+
+    `is_endless` = its clients go on sending whatever they are told: some may not hear it.
+    """
 
     run: Callable[[Storm], Awaitable[None]]
     seconds: float = 15.0
     restarts: bool = False
+    is_endless: bool = False
     readers: int = READERS
 
 
@@ -178,7 +182,7 @@ LOADS: dict[str, Load] = {
     "states": Load(run=states),
     "restore": Load(run=restore, seconds=60, restarts=True, readers=CROWD),
     "uploads": Load(run=uploads, seconds=120),
-    "chunked": Load(run=chunked),
+    "chunked": Load(run=chunked, is_endless=True),
     "slow-readers": Load(run=slow_readers),
     "idle": Load(run=idle, seconds=10),
 }

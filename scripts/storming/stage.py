@@ -12,8 +12,8 @@ from pathlib import Path
 
 from scripts.benchmark.calls import KEY
 from scripts.benchmark.processes import ROOT, is_service_ready
-from scripts.embedded_valkey import EmbeddedValkey, free_port
 from scripts.storming.group import Group, NoGroup, memory_group
+from tests.servers import free_port, start_server
 
 MIB = 1_048_576
 READY_SECONDS = 30.0
@@ -87,9 +87,7 @@ def stage(quota_mb: int, settings: Mapping[str, str], *, grouped: bool = True) -
     """Start all of it; it is gone at the end. Without groups the quota is only told."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ballast-storm-")))
-        valkey = EmbeddedValkey(directory, has_aof=False)
-        valkey.start()
-        stack.callback(valkey.kill)
+        valkey = stack.enter_context(start_server("valkey"))
         group = stack.enter_context(memory_group(quota_mb * MIB)) if grouped else None
         port, log_path = free_port(), directory / "service.log"
         environ = platform_environ(port, quota_mb, valkey.url) | dict(settings)
