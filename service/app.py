@@ -13,9 +13,9 @@ from service import __version__
 from service.access import DEFAULT_NAMESPACE, Principal, Scope
 from service.clock import Clock, SystemClock
 from service.http.auth import Keyring
-from service.http.health import HealthInputs
 from service.http.lifespan import LifespanState, Stopping
 from service.http.routes import build_router
+from service.http.verdict import HealthInputs
 from service.memory.heap import HeapProbe
 from service.memory.levers import freeze_heap
 from service.memory.machine import read_host
@@ -45,6 +45,7 @@ def create_app(
             watching = parts.storage.watch.run(is_active=settings.enable_health_check)
             await stack.enter_async_context(_background(watching))
             await stack.enter_async_context(_background(parts.storage.sealer.run()))
+            await stack.enter_async_context(_background(parts.redis_pressure.run()))
             await stack.enter_async_context(_background(parts.governor.run()))
             freeze_heap()
             yield _state(settings, clock, stopping, parts)
@@ -72,9 +73,15 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -
             heap=heap.read(),
             host=read_host(),
             store=parts.storage.watch.status,
+            redis_pressure=parts.redis_pressure.status,
             hot=parts.storage.hot.status,
             accounts=parts.accounts.status,
-            counters={**counters, "sealingFailures": parts.storage.sealer.failures},
+            leak=parts.memory.leak.status,
+            counters={
+                **counters,
+                "sealingFailures": parts.storage.sealer.failures,
+                **parts.redis_pressure.counters,
+            },
             is_stopping=stopping.is_set,
             is_auth_missing=keyring.is_closed,
             is_health_check_enabled=settings.enable_health_check,

@@ -74,6 +74,19 @@ class Sealing(msgspec.Struct, frozen=True):
     chunk: bytes
 
 
+class Unsealed(msgspec.Struct, frozen=True):
+    """What stands behind the last chunk of a log, or a part of it, with that chunk before it."""
+
+    gen: str
+    newest_seq: int
+    elements: Sequence[bytes]
+
+    @property
+    def last_seq(self) -> int:
+        """The seq that it ends with; `newest_seq` is that of the whole log."""
+        return read_span(self.elements[-1]).end - 1
+
+
 def is_chunk(element: bytes) -> bool:
     """Whether an element of a log is a chunk."""
     return len(element) > _MARK and element[_MARK] < _FIRST_OF_JSON

@@ -8,18 +8,30 @@ from service.leases import Leases
 from service.memory.accounts import Accounts
 from service.memory.admission import Admission
 from service.memory.governor import Governor, Hooks
-from service.memory.levers import Collect, Evict, MallocTrim
+from service.memory.leak import Leak
+from service.memory.levers import CloseListeners, Collect, Evict, MallocTrim, Shorten
 from service.memory.listeners import Listeners
 from service.memory.machine import read_host
 from service.memory.plan import Plan, make_plan
 from service.memory.policy import Policy
 from service.memory.quota import read_quota
 from service.memory.usage import UsageProbe, open_probe
+from service.redis_pressure import RedisPolicy, RedisPressure
+from service.rounds import Rounds
 from service.sealing import Sealer
 from service.sessions import Sessions
 from service.settings import Settings
-from service.store import Defaults, LeaseStore, Link, RedisStore, RedisTarget, Watch, refs_of
-from service.vitals import MemoryFault
+from service.store import (
+    Census,
+    Defaults,
+    LeaseStore,
+    Link,
+    RedisStore,
+    RedisTarget,
+    Watch,
+    refs_of,
+)
+from service.vitals import MemoryFault, MemoryReading, Tier
 
 FLOOR_SHARE = 0.1
 """Of the hot tier's budget: what an emergency leaves."""
@@ -31,6 +43,7 @@ class Storage:
 
     link: Link
     watch: Watch
+    store: RedisStore
     hot: HotTier
     sealer: Sealer
     sessions: Sessions
@@ -45,6 +58,7 @@ class Memory:
     probe: UsageProbe
     admission: Admission
     listeners: Listeners
+    leak: Leak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +69,7 @@ class Parts:
     storage: Storage
     accounts: Accounts
     governor: Governor
+    redis_pressure: RedisPressure
 
 
 def build_parts(settings: Settings, clock: Clock) -> Parts:
@@ -63,14 +78,20 @@ def build_parts(settings: Settings, clock: Clock) -> Parts:
     storage = _storage(settings, clock, memory)
     hot = storage.hot
     accounts = Accounts(
-        memory.plan.own_bytes,
+        memory.plan,
         lambda: hot.status.bytes,
         memory.admission,
         memory.listeners,
         is_acting=settings.enable_memory_optimization,
     )
     governor = _governor(settings, clock, memory, hot, accounts)
-    return Parts(memory=memory, storage=storage, accounts=accounts, governor=governor)
+    return Parts(
+        memory=memory,
+        storage=storage,
+        accounts=accounts,
+        governor=governor,
+        redis_pressure=_redis_pressure(settings, clock, storage),
+    )
 
 
 def _memory(settings: Settings, clock: Clock) -> Memory:
@@ -79,7 +100,7 @@ def _memory(settings: Settings, clock: Clock) -> Memory:
         dyno_ram_mb=settings.dyno_ram_mb,
         host_bytes=read_host().total_bytes,
     )
-    probe = open_probe(quota)
+    probe = open_probe(quota, clock=clock)
     plan = make_plan(quota.bytes, probe.used_bytes(), settings.watermarks, settings.limits)
     is_open = MemoryFault.ADMISSION in settings.memory_fault
     return Memory(
@@ -87,6 +108,7 @@ def _memory(settings: Settings, clock: Clock) -> Memory:
         probe=probe,
         admission=Admission(plan.in_flight_bytes, is_open=is_open),
         listeners=Listeners(clock),
+        leak=Leak(quota.bytes),
     )
 
 
@@ -111,6 +133,7 @@ def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:
     return Storage(
         link=link,
         watch=Watch(link, clock, connections_max=settings.redis_max_connections),
+        store=store,
         hot=hot,
         sealer=sealer,
         sessions=Sessions(store, hot, sealer, clock, limits),
@@ -118,20 +141,43 @@ def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:
     )
 
 
+def _redis_pressure(settings: Settings, clock: Clock, storage: Storage) -> RedisPressure:
+    census = Census(storage.link)
+    policy = RedisPolicy(
+        keep_messages=settings.redis_emergency_keep_messages,
+        enabled=settings.enable_memory_optimization,
+    )
+    rounds = Rounds(census, storage.store, storage.hot, storage.sealer, clock)
+    return RedisPressure(storage.watch, rounds, clock, policy)
+
+
 def _governor(
     settings: Settings, clock: Clock, memory: Memory, hot: HotTier, accounts: Accounts
 ) -> Governor:
-    """Evict first: collecting and trimming give back what it has let go."""
+    """First what empties, then what gives the emptied pages back."""
     probe = memory.probe
+    trim = MallocTrim(probe.used_bytes)
     evict = Evict(
         hot.evict,
         lambda: hot.status.bytes,
         floor_bytes=int(hot.budget_bytes * FLOOR_SHARE),
+        give_back=trim.give_back,
         clock=clock,
     )
+
+    def observe(reading: MemoryReading, tier: Tier) -> None:
+        accounts.observe(reading, tier)
+        memory.leak.add(clock.monotonic(), reading.used_bytes, accounts.counted_bytes)
+
     return Governor(
         probe,
-        (evict, Collect(probe.used_bytes), MallocTrim(probe.used_bytes)),
+        (
+            evict,
+            Shorten(hot.shorten),
+            CloseListeners(memory.listeners),
+            Collect(probe.used_bytes),
+            trim,
+        ),
         clock=clock,
         policy=Policy(
             marks=settings.watermarks,
@@ -139,5 +185,5 @@ def _governor(
             interval_seconds=settings.memory_sample_interval_ms / 1000,
             faults=settings.memory_fault,
         ),
-        hooks=Hooks(evict=evict.run_at_once, on_reading=accounts.observe),
+        hooks=Hooks(evict=evict.run_at_once, on_reading=observe),
     )

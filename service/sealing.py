@@ -8,17 +8,17 @@ that, and a chunk that comes too late is refused by its script: nothing is lost 
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from service.chunks import resealed, sealed_count
+from service.chunks import Unsealed, read_span, resealed, sealed_count
 from service.clock import Clock
-from service.codec import pack_number
+from service.codec import Header, pack_number
 from service.errors import ServiceError
 from service.hot import Entry, HotTier
-from service.model import ETag, Reading, SessionRef, Window
+from service.model import SessionRef
 from service.packing import pack_next
 from service.store import RedisStore
 from service.writes import Appended, Removed
@@ -29,16 +29,25 @@ LONG_TAIL = 32
 SHORT_TAIL = 4
 """Messages that are not worth a chunk of their own: it would hardly be shorter than they are."""
 
+WORTH_BYTES = 1_024
+"""Of a message that is worth a chunk of its own, or of a chunk that may grow."""
+
 IDLE_SECONDS = 10.0
 MOST_WAITING = 100_000
 """Sessions; of more the longest waiting are left as they are until they are written again."""
 
 AT_ONCE = 8
 PAUSE_SECONDS = 1.0
-MOST_READ = 1_000
 MOST_NARROWED = 1_000
 
+T = TypeVar("T")
+
 _log = logging.getLogger("ballast.sealing")
+
+
+def may_shrink(header: Header) -> bool:
+    """Whether sealing all of a session that is not may be worth a look at it."""
+    return header.tail >= SHORT_TAIL or (header.tail > 0 and header.largest >= WORTH_BYTES)
 
 
 class Sealer:
@@ -93,9 +102,23 @@ class Sealer:
         """Make chunks anew without what was deleted; what Redis does not take now waits."""
         with suppress(ServiceError):
             while self._narrowed:
-                ref, gen, chunk = self._narrowed[0]
-                await self._store.seal(ref, gen, resealed(chunk))
+                await self.reseal(*self._narrowed[0])
                 self._narrowed.popleft()
+
+    async def reseal(self, ref: SessionRef, gen: str, chunk: bytes) -> None:
+        """Make a chunk anew without the bytes of what it does not hold any more."""
+        await self._survive(self._reseal(ref, gen, chunk))
+
+    async def _reseal(self, ref: SessionRef, gen: str, chunk: bytes) -> None:
+        await self._store.seal(ref, gen, resealed(chunk))
+
+    async def seal_stored(self, ref: SessionRef) -> int:
+        """Seal all that Redis has behind the last chunk, however little.
+
+        Returns how many messages were. Raises Unavailable.
+        """
+        done = await self._survive(self._seal_by_parts(ref))
+        return done[0] if done else 0
 
     def _those_idle(self) -> list[tuple[SessionRef, int]]:
         now, idle = self._clock.monotonic(), []
@@ -105,48 +128,76 @@ class Sealer:
         return idle
 
     async def _seal(self, ref: SessionRef, tail: int) -> None:
-        """Seal the tail of a session; the next write of it tells again if that fails."""
+        """Seal the tail of a session; the next write of it tells again if Redis is away."""
+        with suppress(ServiceError):
+            await self._survive(self._seal_tail(ref, tail))
+
+    async def _survive(self, work: Awaitable[T]) -> T | None:
+        """Go on with others: a session that cannot be packed must not end the service."""
         try:
-            await self._seal_tail(ref, tail)
+            return await work
         except ServiceError:
-            return  # Redis is away
-        except Exception:  # noqa: BLE001 # one that cannot be packed must not end the service
+            raise
+        except Exception:  # noqa: BLE001 # counted, and shown by /health
             self.failures += 1
             _log.exception("A session could not be packed; it stays as it is.")
+            return None
 
     async def _seal_tail(self, ref: SessionRef, tail: int) -> None:
-        """Seal chunk by chunk, until nothing would get shorter."""
-        known = await self._known(ref, tail)
-        if known is None:
-            return
-        etag, before, elements = known
+        """Seal a tail as memory holds it, or else as Redis does."""
         self._in_vain.pop(ref, None)
-        while (sealing := pack_next(before, elements)) is not None:
-            if not await self._store.seal(ref, etag.gen, sealing):
-                self._hot.deleted(ref)  # somebody else was faster: it is not what is there
-                return
-            self._hot.reshape(ref, etag.gen, partial(Entry.sealed_by, sealing=sealing))
-            before = sealing.chunk
-            elements = [each for each in elements if each >= pack_number(sealing.last_seq + 1)]
-        if len(elements) >= LONG_TAIL:
-            self._in_vain[ref] = len(elements)
-            _bound(self._in_vain)
-
-    async def _known(
-        self, ref: SessionRef, tail: int
-    ) -> tuple[ETag, bytes | None, list[bytes]] | None:
-        """Return the last chunk of a session and all behind it, from memory or else from Redis."""
         held = self._hot.peek(ref)
         if held is not None and held.log.tail_count >= tail:
-            return held.session.etag, *held.log.unsealed(held.first_seq or 0)
-        view = await self._store.read(ref, Reading(window=Window(limit=min(tail + 1, MOST_READ))))
-        return (view.session.etag, *_split(view.elements)) if view else None
+            before, elements = held.log.unsealed(held.first_seq or 0)
+            left = await self._seal_run(ref, held.session.etag.gen, before, elements)
+        else:
+            _, left = await self._seal_by_parts(ref)
+        if left is not None and left >= LONG_TAIL:
+            self._in_vain[ref] = left
+            _bound(self._in_vain)
+
+    async def _seal_by_parts(self, ref: SessionRef) -> tuple[int, int | None]:
+        """Seal from the oldest on; return how many messages were, and how many stay behind."""
+        sealed = seq = 0
+        while (part := await self._store.unsealed(ref, seq)) is not None:
+            before, singles = _split(part.elements)
+            left = await self._seal_run(ref, part.gen, before, singles)
+            if left is None:
+                break
+            sealed += len(singles) - left
+            if part.last_seq >= part.newest_seq:
+                return sealed, left
+            seq = _next_seq(part, singles, left)
+        return sealed, None
+
+    async def _seal_run(
+        self, ref: SessionRef, gen: str, before: bytes | None, elements: Sequence[bytes]
+    ) -> int | None:
+        """Seal chunk by chunk until nothing would get shorter.
+
+        Returns how many are left; None if they are not there any more.
+        """
+        while (sealing := pack_next(before, elements)) is not None:
+            if not await self._store.seal(ref, gen, sealing):
+                self._hot.deleted(ref)  # somebody else was faster: it is not what is there
+                return None
+            self._hot.reshape(ref, gen, partial(Entry.sealed_by, sealing=sealing))
+            before = sealing.chunk
+            elements = [each for each in elements if each >= pack_number(sealing.last_seq + 1)]
+        return len(elements)
 
 
 def _split(elements: Sequence[bytes]) -> tuple[bytes | None, list[bytes]]:
     """Return the last chunk and what is behind it."""
     behind = sealed_count(elements)
     return elements[behind - 1] if behind else None, list(elements[behind:])
+
+
+def _next_seq(part: Unsealed, singles: Sequence[bytes], left: int) -> int:
+    """Return where the next part begins: what is left may fit into a chunk with what follows."""
+    if left == len(singles):
+        return part.last_seq + 1  # nothing of it gets shorter
+    return read_span(singles[-left]).start if left else part.last_seq
 
 
 def _bound(waiting: OrderedDict[SessionRef, Any]) -> None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Tier(StrEnum):
-    """How hard memory presses."""
+    """How hard memory presses: the process's, or that of Redis."""
 
     NORMAL = "normal"
     STANDARD = "standard"
@@ -134,6 +134,26 @@ class StoreStatus:
     clients: int | None = None
     connections_max: int | None = None
     last_error: str | None = None
+
+    @property
+    def fraction(self) -> float | None:
+        """How much is used of what may be; None if there is no limit, or it is not told."""
+        if self.used_memory_bytes is None or not self.max_memory_bytes:
+            return None
+        return self.used_memory_bytes / self.max_memory_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisPressureStatus:
+    """How hard Redis's own memory presses, and what was dropped for that since the start.
+
+    `keep_messages`: what a session keeps at least; None = nothing is ever dropped.
+    """
+
+    tier: Tier = Tier.NORMAL
+    keep_messages: int | None = None
+    dropped_messages: int = 0
+    dropped_sessions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,16 +52,20 @@ class StateWrite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cut(StrEnum):
-    """Which messages a removal takes: all, one seq, those before a seq, or the newest few."""
+    """Which messages a removal takes: all, one seq, those before a seq, or the newest few.
+
+    EXCESS is the service's own, when Redis fills: what is beyond the newest few, by thousands.
+    """
 
     ALL = "all"
     ONE = "one"
     BEFORE = "before"
     LAST = "last"
+    EXCESS = "excess"
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
-    """Messages to remove; `number` is the seq of ONE and BEFORE, the count of LAST."""
+    """Messages to remove; `number` is the seq of ONE and BEFORE, the count of LAST and EXCESS."""
 
     cut: Cut
     number: int = 0

@@ -1,9 +1,10 @@
 """Time that stands still until it is moved, and memory that answers to eviction."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service.memory.levers import Relief
-from service.vitals import MemoryReading
+from service.vitals import MemoryReading, Tier
 
 MIB = 1_048_576
 
@@ -35,12 +36,19 @@ class FakeMemory:
     stickiness: float = 0.0
     lowest_bytes: int = 10**18
     error: Exception | None = None
+    own_error: Exception | None = None
     corrections: int = 0
     degraded: tuple[str, ...] = ()
     asked: list[Relief] = field(default_factory=list)
 
     def used_bytes(self) -> int:
         return self.floor_bytes + self.hot_bytes + self.stuck_bytes
+
+    def own_bytes(self) -> int:
+        """Return what the process sees of itself when its probe fails."""
+        if self.own_error is not None:
+            raise self.own_error
+        return self.used_bytes()
 
     def read(self) -> MemoryReading:
         if self.error is not None:
@@ -55,7 +63,7 @@ class FakeMemory:
     async def correct(self) -> None:
         self.corrections += 1
 
-    async def evict(self, relief: Relief) -> int:
+    def evict_at_once(self, relief: Relief) -> int:
         self.asked.append(relief)
         freed_bytes = min(relief.excess_bytes, self.hot_bytes)
         self.hot_bytes -= freed_bytes
@@ -65,14 +73,36 @@ class FakeMemory:
 
 
 @dataclass
+class FakeEvict:
+    """Evicts what is asked for, in any tier."""
+
+    memory: FakeMemory
+    name: str = "evict"
+    tier: Tier = Tier.STANDARD
+
+    def available(self) -> bool:
+        return True
+
+    def estimate(self, relief: Relief) -> int:
+        return min(relief.excess_bytes, self.memory.hot_bytes)
+
+    async def run(self, relief: Relief) -> int:
+        return self.memory.evict_at_once(relief)
+
+
+@dataclass
 class FakeTrim:
     """Gives back what is stuck."""
 
     memory: FakeMemory
     name: str = "trim"
+    tier: Tier = Tier.STANDARD
 
     def available(self) -> bool:
         return True
+
+    def estimate(self, relief: Relief) -> int:  # noqa: ARG002 # all of it, whatever is asked
+        return self.memory.stuck_bytes
 
     async def run(self, relief: Relief) -> int:  # noqa: ARG002 # all of it, whatever is asked
         freed_bytes, self.memory.stuck_bytes = self.memory.stuck_bytes, 0
@@ -87,13 +117,19 @@ class FakeLever:
     freed_bytes: int = 0
     is_there: bool = True
     error: Exception | None = None
+    tier: Tier = Tier.STANDARD
+    meanwhile: Callable[[], None] = lambda: None
     asked: list[Relief] = field(default_factory=list)
 
     def available(self) -> bool:
         return self.is_there
 
+    def estimate(self, relief: Relief) -> int:  # noqa: ARG002 # always the same
+        return self.freed_bytes
+
     async def run(self, relief: Relief) -> int:
         self.asked.append(relief)
         if self.error is not None:
             raise self.error
+        self.meanwhile()
         return self.freed_bytes

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from service.chunks import Sealing
+from service.chunks import Sealing, Unsealed
 from service.clock import SystemClock
 from service.hot import HotTier
 from service.model import Conditions, Limits, Reading, SessionRef, View
@@ -36,6 +36,11 @@ class HeldStore(RedisStore):
         view = await super().read(ref, reading, known)
         await self._came("read")
         return view
+
+    async def unsealed(self, ref: SessionRef, seq: int) -> Unsealed | None:
+        part = await super().unsealed(ref, seq)
+        await self._came("unsealed")
+        return part
 
     async def seal(self, ref: SessionRef, gen: str, sealing: Sealing) -> bool:
         is_taken = await super().seal(ref, gen, sealing)

@@ -29,6 +29,9 @@ MOST_BYTES = 262_144
 MOST_LINES, LEAST_LINES = 160, 64
 """Messages that stay rendered: of more than the one, the newest of the other."""
 
+MOST_OPENED_BYTES = 1_048_576
+"""Of what a read renders of it."""
+
 _LENGTH_BYTES = 4
 _WEIGHT_OF_ONE = 50
 """The object around a sealed element, by the RSS of many."""
@@ -109,8 +112,8 @@ class PackedLog(msgspec.Struct, frozen=True, gc=False, array_like=True):
             if count == 0 or reaches_oldest or _is_enough(log.lines, within, span, count):
                 return Found(log, span)
             opened = _opened(log)
-            if opened is None:
-                return None
+            if opened is None or opened.lines.weight > MOST_OPENED_BYTES:
+                return None  # a chunk may be much smaller than its texts: Redis sends them in parts
             log = opened
 
     def closed(self) -> "PackedLog":

@@ -1,63 +1,16 @@
-"""The document of /health: a pure function of what is known, so that a poll waits for nothing.
-
-ok    all is well. The standard tier too: evicting what Redis has is daily work, no news
-warn  it serves, but somebody should look: Redis down, no API key, emergency tier, late governor
-fail  it is stopping, or nobody looks after memory any more; the only one that is a 503
-"""
+"""The document of /health: a pure function of what is known, so that a poll waits for nothing."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from http import HTTPStatus
 
 from service.clock import rfc3339
-from service.memory.governor import GovernorStatus
+from service.http.verdict import HealthInputs, HealthStatus, judge, list_warnings, usage_percent
 from service.memory.leak import LeakStatus
-from service.vitals import (
-    AccountsStatus,
-    Cleanup,
-    Counters,
-    HeapReading,
-    HostMemory,
-    HotTierStatus,
-    LeverReport,
-    StoreStatus,
-    Tier,
-)
+from service.vitals import AccountsStatus, Cleanup, LeverReport, RedisPressureStatus, StoreStatus
 
 MIB = 1_048_576
-NO_LEAK = LeakStatus()
 
 Document = dict[str, object]
-
-
-class HealthStatus(StrEnum):
-    """The one word."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthInputs:
-    """Everything that /health tells."""
-
-    now_ms: int
-    uptime_seconds: float
-    version: str
-    release_id: str | None
-    governor: GovernorStatus
-    heap: HeapReading
-    host: HostMemory
-    store: StoreStatus
-    hot: HotTierStatus
-    accounts: AccountsStatus
-    counters: Counters
-    is_stopping: bool
-    is_auth_missing: bool
-    is_health_check_enabled: bool
-    journal_bytes: int = 0
-    leak: LeakStatus = NO_LEAK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,50 +33,6 @@ def build_health(inputs: HealthInputs) -> Health:
         http_status=HTTPStatus.SERVICE_UNAVAILABLE if is_failing else HTTPStatus.OK,
         document=document,
     )
-
-
-def judge(inputs: HealthInputs) -> HealthStatus:
-    """Say in one word how it goes."""
-    if inputs.is_stopping or inputs.governor.has_failed:
-        return HealthStatus.FAIL
-    is_pressed = inputs.governor.tier is Tier.EMERGENCY
-    is_cut_off = not inputs.store.connected
-    if is_cut_off or inputs.is_auth_missing or is_pressed or inputs.governor.is_late:
-        return HealthStatus.WARN
-    return HealthStatus.OK
-
-
-def list_warnings(inputs: HealthInputs) -> list[str]:
-    """Say what is wrong, and what to do about it."""
-    governor, store = inputs.governor, inputs.store
-    cases = (
-        (inputs.is_stopping, "Stopping: send requests elsewhere."),
-        (
-            not store.connected,
-            "Redis does not answer: check REDIS_URL and the server; until then /v1 answers 503.",
-        ),
-        (
-            inputs.is_auth_missing,
-            "No API key is set: set API_KEY; until then /v1 answers 401.",
-        ),
-        (
-            governor.tier is Tier.EMERGENCY,
-            "Memory is nearly used up: move to a larger dyno or send less at a time.",
-        ),
-        (
-            governor.is_late,
-            "The memory governor is late: if this stays, restart the process and read its log.",
-        ),
-        (
-            not governor.is_enabled,
-            "Memory is measured but not governed: set ENABLE_MEMORY_OPTIMIZATION=true.",
-        ),
-        (
-            inputs.leak.is_suspected,
-            "Memory grows without a reason that is known: run `scripts/memctl leak`.",
-        ),
-    )
-    return [sentence for applies, sentence in cases if applies]
 
 
 def _seed_document(inputs: HealthInputs, status: HealthStatus) -> Document:
@@ -168,7 +77,7 @@ def _details(inputs: HealthInputs) -> Document:
         "version": inputs.version,
         "releaseId": inputs.release_id,
         "hotTier": _hot_tier(inputs),
-        "redis": _redis(inputs.store),
+        "redis": _redis(inputs.store, inputs.redis_pressure),
         "counters": {**inputs.counters, **inputs.governor.counters},
         "warnings": list_warnings(inputs),
     }
@@ -255,12 +164,14 @@ def _hot_tier(inputs: HealthInputs) -> Document:
     }
 
 
-def _redis(store: StoreStatus) -> Document:
+def _redis(store: StoreStatus, pressure: RedisPressureStatus) -> Document:
     return {
         "connected": store.connected,
         "latencyMs": store.latency_ms,
         "usedMemory": store.used_memory_bytes,
         "maxMemory": store.max_memory_bytes,
+        "usage": usage_percent(store),
+        "pressure": pressure.tier,
         "policy": store.policy,
         "persistence": store.persistence,
         "tlsVerified": store.tls_verified,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from service.memory.admission import Admission
 from service.memory.listeners import Listeners
-from service.memory.plan import FACTOR, GROWTH_BYTES
+from service.memory.plan import Plan
 from service.vitals import AccountsStatus, MemoryReading, Tier
 
 LEAST_BYTES = 16_777_216
@@ -16,16 +16,16 @@ class Accounts:
 
     def __init__(
         self,
-        own_bytes: int,
+        plan: Plan,
         hot_bytes: Callable[[], int],
         admission: Admission,
         listeners: Listeners,
         *,
         is_acting: bool = True,
     ) -> None:
-        """Take `own_bytes` as what the process takes by itself; not acting = samples only tell."""
+        """Compare with `plan`; not acting = samples only tell."""
         self._is_acting = is_acting
-        self._own_bytes = own_bytes
+        self._plan = plan
         self._hot_bytes = hot_bytes
         self._admission = admission
         self._listeners = listeners
@@ -37,15 +37,13 @@ class Accounts:
         return self._hot_bytes() + self._admission.held_bytes
 
     def observe(self, reading: MemoryReading, tier: Tier) -> None:
-        """Hear of a sample: what nothing explains is taken off the room of what is under way."""
-        counted_bytes, grown_bytes = self.counted_bytes, reading.used_bytes - self._own_bytes
+        """Hear of a sample, and tell admission how far the emergency is."""
+        counted_bytes, grown_bytes = self.counted_bytes, reading.used_bytes - self._plan.own_bytes
         is_enough = counted_bytes >= LEAST_BYTES
         self._factor = max(0.0, grown_bytes / counted_bytes) if is_enough else None
-        if not self._is_acting:
-            return
-        explained_bytes = GROWTH_BYTES + self._hot_bytes() * FACTOR + self._admission.held_bytes
-        overrun_bytes = grown_bytes - int(explained_bytes)
-        self._admission.observe(overrun_bytes, is_shedding=tier is Tier.EMERGENCY)
+        if self._is_acting:
+            headroom_bytes = self._plan.emergency_bytes - reading.used_bytes
+            self._admission.observe(headroom_bytes, is_shedding=tier is Tier.EMERGENCY)
 
     @property
     def status(self) -> AccountsStatus:

@@ -11,6 +11,9 @@ from service.memory.plan import GROWTH_SHARE
 REQUEST_BYTES = 16_384
 """A request itself: its task, its scope, its place in the queue of Redis."""
 
+SMALL_BYTES = 262_144
+"""What small reads and deletions take: they are let in by the plan, whatever samples say."""
+
 LEAST_SECONDS, MOST_SECONDS = 1, 5
 """Between these a Retry-After is random: who was refused together shall not come back together."""
 
@@ -70,9 +73,13 @@ class Admission:
         """Return a hold of nothing."""
         return Hold(self)
 
-    def observe(self, overrun_bytes: int, *, is_shedding: bool) -> None:
-        """Hear of a sample: so many bytes are in use beyond what the plan and the count explain."""
-        self._room_bytes = self.limit_bytes - max(0, overrun_bytes)
+    def observe(self, headroom_bytes: int, *, is_shedding: bool) -> None:
+        """Hear of a sample: so many bytes are left below the emergency mark now.
+
+        What the allocator keeps is in use, too, but it will be used again: it takes no room as long
+        as the mark is far.
+        """
+        self._room_bytes = min(self.limit_bytes, self.held_bytes + max(0, headroom_bytes))
         self._is_shedding = is_shedding
 
     def check_growth(self) -> None:
@@ -83,12 +90,13 @@ class Admission:
 
     def take(self, count: int, share: float) -> None:
         """Count bytes that will be held. Raises Unavailable or TooLarge if they are too many."""
-        held_bytes = self.held_bytes + count
-        if held_bytes > self._room_bytes * share and not self._is_open:
+        is_small = count <= SMALL_BYTES and share == 1
+        room_bytes = self.limit_bytes if is_small else self._room_bytes * share
+        if self.held_bytes + count > room_bytes and not self._is_open:
             most_bytes = int(self.limit_bytes * share)
             raise self._refusal() if count <= most_bytes else _never(most_bytes)
-        self.held_bytes = held_bytes
-        self.peak_bytes = max(self.peak_bytes, held_bytes)
+        self.held_bytes += count
+        self.peak_bytes = max(self.peak_bytes, self.held_bytes)
 
     def _refusal(self) -> Unavailable:
         self.refused += 1

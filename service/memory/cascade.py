@@ -104,7 +104,7 @@ class Post:
             self._rest_seconds = FIRST_REST_SECONDS
         self.is_failing, self._changed_at = True, now
         self.demotions += 1
-        LOG.error("Memory layer %s failed, the next one takes over", self.name, exc_info=error)
+        LOG.error("Memory layer %s failed and is tried again later", self.name, exc_info=error)
 
     def _promote(self) -> None:
         if self.is_failing:
@@ -118,6 +118,12 @@ class Cascade:
     def __init__(self, posts: Sequence[Post]) -> None:
         self._posts = tuple(posts)
         self.current: Manager | None = self._posts[0].name
+
+    @property
+    def passed_over(self) -> tuple[Manager, ...]:
+        """Those above the current one: they have failed. Nobody has tried those below it lately."""
+        names = [post.name for post in self._posts]
+        return tuple(names[: names.index(self.current)] if self.current else names)
 
     async def give(self, task: Task) -> bool:
         """Let the first layer that works do something; return whether there was one."""

@@ -101,6 +101,7 @@ class Levers:
         self._clock = clock
         self._rests = {lever.name: _Rest() for lever in self._levers}
         self._warned_at: dict[str, float] = {}
+        self._failing: set[str] = set()
         self.failures = 0
 
     @property
@@ -123,23 +124,31 @@ class Levers:
 
     async def pull(self, relief: Relief) -> tuple[LeverReport, ...]:
         """Pull all that are available; one that fails does not keep the others from running."""
-        reports: list[LeverReport] = []
-        for lever in self._of(relief.tier):
+        levers, reports = self._of(relief.tier), list[LeverReport]()
+        resting = self._resting(levers, relief)
+        for lever in levers:
             # What others have let go may be what this one gives back: then it does not rest.
             has_cause = any(report.freed_bytes for report in reports)
-            reports.append(await self._report(lever, relief, may_rest=not has_cause))
+            is_resting = lever.name in resting and not has_cause
+            reports.append(await self._report(lever, relief, is_resting=is_resting))
         return tuple(reports)
 
     def _of(self, tier: Tier) -> list[Lever]:
         return [lever for lever in self._levers if not is_above(lever.tier, tier)]
 
-    async def _report(self, lever: Lever, relief: Relief, *, may_rest: bool) -> LeverReport:
+    def _resting(self, levers: Sequence[Lever], relief: Relief) -> set[str]:
+        """Names of those that rest in this run: none in an emergency, nor when a person asks."""
+        if relief.tier is Tier.EMERGENCY or relief.requested:
+            return set()
+        there = [lever.name for lever in levers if lever.available()]
+        resting = {name for name in there if self._rests[name].is_on()}
+        # A run of none would be a lie; how seldom there are runs is the pace's part.
+        return resting if len(resting) < len(there) else set()
+
+    async def _report(self, lever: Lever, relief: Relief, *, is_resting: bool) -> LeverReport:
         before_bytes, began = self._used_bytes(), self._clock.monotonic()
         is_there = lever.available()
-        is_resting = is_there and may_rest and self._is_resting(lever, relief)
-        freed_bytes = 0
-        if is_there and not is_resting:
-            freed_bytes = await self._run(lever, relief)
+        freed_bytes = await self._run(lever, relief) if is_there and not is_resting else 0
         return LeverReport(
             name=lever.name,
             available=is_there,
@@ -150,11 +159,6 @@ class Levers:
             is_resting=is_resting,
         )
 
-    def _is_resting(self, lever: Lever, relief: Relief) -> bool:
-        """No lever rests in an emergency, nor when a person asked for the run."""
-        is_spared = relief.tier is Tier.EMERGENCY or relief.requested
-        return not is_spared and self._rests[lever.name].is_on()
-
     async def _run(self, lever: Lever, relief: Relief) -> int:
         """Bytes that the lever freed; 0 if it failed, which is counted and logged."""
         freed_bytes = 0
@@ -163,7 +167,11 @@ class Levers:
                 freed_bytes = max(0, await lever.run(relief))
         except Exception:
             self.failures += 1
-            LOG.exception("Memory lever %s failed", lever.name)
+            if lever.name not in self._failing:
+                LOG.exception("Memory lever %s failed", lever.name)
+            self._failing.add(lever.name)
+        else:
+            self._failing.discard(lever.name)
         self._rests[lever.name].note(is_idle=freed_bytes == 0)
         if freed_bytes == 0:
             self._warn_of_idleness(lever.name, self._clock.monotonic())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from service.clock import Clock
 from service.errors import Unavailable
 from service.memory.advanced import Advanced, Probe
-from service.memory.cascade import Cascade, Manager, Post
+from service.memory.cascade import Cascade, Layer, Manager, Post
 from service.memory.cleanup import Levers
 from service.memory.levers import Lever, Relief
 from service.memory.plain import Plain, Step, collected, nothing, own_bytes, own_reading, trimmed
@@ -66,11 +66,10 @@ class Governor:
         self._levers = Levers(levers, probe.used_bytes, clock)
         self._advanced = Advanced(probe, self._levers, self._record, clock)
         self._plain = self._plain_layers(hooks)
-        *posts, self._health = (
-            Post(layer, clock, policy.faults) for layer in (self._advanced, *self._plain)
-        )
-        self._posts = (*posts, self._health)
-        self._cascade = Cascade(posts)
+        layers: tuple[Layer, ...] = (self._advanced, *self._plain)
+        self._posts = [Post(layer, clock, policy.faults) for layer in layers]
+        *loop, self._health = self._posts
+        self._cascade = Cascade(loop)
         self._acting = asyncio.Lock()
         self._ticked_at = clock.monotonic()
         self._rescued_at: float | None = None
@@ -81,7 +80,12 @@ class Governor:
         """Tick for ever."""
         while True:
             await self.tick()
-            await asyncio.sleep(self._advanced.interval_seconds)
+            await asyncio.sleep(self.interval_seconds)
+
+    @property
+    def interval_seconds(self) -> float:
+        """Seconds until the next sample."""
+        return self._advanced.interval_seconds
 
     async def tick(self) -> None:
         """Take one turn: sample, decide, act; who works of the layers does it. Never raises."""
@@ -148,21 +152,25 @@ class Governor:
             has_failed=is_late and self._has_rescue_failed,
         )
 
-    def _plain_layers(self, hooks: Hooks) -> tuple[Plain, Plain, Plain]:
+    def _plain_layers(self, hooks: Hooks) -> tuple[Plain, ...]:
         """Basic, direct, and the one that a poll of /health sets off."""
-        evict, collect = Step(name="evict", run=hooks.evict), Step(name="collect", run=collected)
-        trim = Step(name="malloc_trim", run=trimmed)
+        steps = (
+            Step(name="evict", run=hooks.evict),
+            Step(name="collect", run=collected),
+            Step(name="malloc_trim", run=trimmed),
+        )
 
         def sample_own() -> MemoryReading:
             return own_reading(self._record, hooks.own_bytes)
 
-        def layer(name: Manager, sample: Callable[[], MemoryReading], *steps: Step) -> Plain:
-            return Plain(name, sample, steps, record=self._record, clock=self._clock)
-
-        return (
-            layer(Manager.BASIC, self._probe.read, evict, collect),
-            layer(Manager.DIRECT, sample_own, evict, collect, trim),
-            layer(Manager.HEALTH, sample_own, evict, collect, trim),
+        layers = (
+            (Manager.BASIC, self._probe.read),
+            (Manager.DIRECT, sample_own),
+            (Manager.HEALTH, sample_own),
+        )
+        return tuple(
+            Plain(name, sample, steps, record=self._record, clock=self._clock)
+            for name, sample in layers
         )
 
     def _estimate(self, relief: Relief) -> Cleanup:
@@ -178,9 +186,10 @@ class Governor:
 
     def _degraded(self, *, is_late: bool) -> tuple[str, ...]:
         levers = tuple(f"no_{name}" for name in self._levers.missing)
-        layers = tuple(f"{post.name}_failed" for post in self._posts if post.is_failing)
+        layers = tuple(f"{name}_failed" for name in self._cascade.passed_over)
         governor = ("governor_late",) if is_late else ()
-        return (*self._probe.degraded, *levers, *layers, *governor)
+        rescue = ("health_failed",) if is_late and self._has_rescue_failed else ()
+        return (*self._probe.degraded, *levers, *layers, *governor, *rescue)
 
     def _counters(self) -> Mapping[str, int]:
         return {
@@ -191,5 +200,6 @@ class Governor:
             "memoryFreedBytes": self._record.freed_bytes,
             "memoryLeverFailures": self._levers.failures
             + sum(layer.failures for layer in self._plain),
+            "memoryHookFailures": self._record.hook_failures,
             "memoryRescues": self._rescues,
         }

@@ -56,3 +56,11 @@ def number_after(label: bytes, text: bytes) -> int | None:
         return None
     start += len(label)
     return int(text[start : start + NUMBER_BYTES].split(None, 1)[0])
+
+
+def required_number(label: bytes, text: bytes) -> int:
+    """Find a number without which there is no reading. Raises ValueError."""
+    number = number_after(label, text)
+    if number is None:
+        raise ValueError(f"no line {label.decode()!r} in a file of the kernel")
+    return number

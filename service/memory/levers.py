@@ -6,7 +6,7 @@ Their order, as the app gives them: first what empties, then what gives the empt
 import asyncio
 import ctypes
 import gc
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,8 @@ YOUNG, FULL = 0, 2
 SLICE_SECONDS = 0.001
 STEP_BYTES = 65_536
 """Evicted between two looks at the clock: even in sessions of 500 bytes that is 0.3 ms."""
+PORTION_BYTES = 32 * 1_048_576
+"""Evicted between two trims: they hold the allocator's lock, 0.1 ms for each MB given back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +70,17 @@ class Evict:
         held_bytes: Callable[[], int],
         *,
         floor_bytes: int,
+        give_back: Callable[[], Awaitable[None]],
         clock: Clock,
     ) -> None:
-        """Take `drop`, which frees at least as many bytes as it is given while there are any."""
+        """Take `drop`, which frees at least as many bytes as it is given while there are any.
+
+        `give_back` returns to the system what was let go; the last portion is left to others.
+        """
         self._drop = drop
         self._held_bytes = held_bytes
         self._floor_bytes = floor_bytes
+        self._give_back = give_back
         self._clock = clock
 
     def available(self) -> bool:
@@ -95,6 +102,14 @@ class Evict:
         """Evict in slices of 1 ms, between which others have their turn."""
         wanted, freed = self.estimate(relief), 0
         while freed < wanted and self._held_bytes():
+            if freed:
+                await self._give_back()
+            freed += await self._evict_portion(min(PORTION_BYTES, wanted - freed))
+        return freed
+
+    async def _evict_portion(self, wanted: int) -> int:
+        freed = 0
+        while freed < wanted and self._held_bytes():
             freed += self._evict_slice(wanted - freed)
             await asyncio.sleep(0)
         return freed
@@ -114,7 +129,8 @@ class Shorten:
     name = "shorten"
     tier = Tier.EMERGENCY
 
-    def __init__(self, shorten: Callable[[], int]) -> None:
+    def __init__(self, shorten: Callable[[], Iterator[int]]) -> None:
+        """Take what frees bytes slice by slice."""
         self._shorten = shorten
 
     def available(self) -> bool:
@@ -126,8 +142,12 @@ class Shorten:
         return 0
 
     async def run(self, relief: Relief) -> int:  # noqa: ARG002 # as every lever has it
-        """Shorten them all."""
-        return self._shorten()
+        """Shorten them all; others have their turn between two slices."""
+        freed_bytes = 0
+        for slice_bytes in self._shorten():
+            freed_bytes += slice_bytes
+            await asyncio.sleep(0)
+        return freed_bytes
 
 
 class CloseListeners:
@@ -180,7 +200,7 @@ class Collect:
 
 
 class MallocTrim:
-    """glibc's malloc_trim(3): gives free pages back to the OS in 5 to 20 ms.
+    """glibc's malloc_trim(3): gives free pages back to the OS.
 
     In a thread, because ctypes drops the GIL meanwhile. There is no such call in musl and on macOS.
     """
@@ -203,8 +223,13 @@ class MallocTrim:
     async def run(self, relief: Relief) -> int:  # noqa: ARG002 # a trim knows no tiers
         """Trim; returns the bytes by which the use fell."""
         before_bytes = self._used_bytes()
-        await asyncio.to_thread(getattr(self._library, self.name), ctypes.c_size_t(0))
+        await self.give_back()
         return max(0, before_bytes - self._used_bytes())
+
+    async def give_back(self) -> None:
+        """Trim, where that can be done."""
+        if self.available():
+            await asyncio.to_thread(getattr(self._library, self.name), ctypes.c_size_t(0))
 
 
 def collect(relief: Relief) -> None:

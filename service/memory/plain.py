@@ -67,8 +67,9 @@ class Plain:
         ended = Moment.of(self._clock, self._record.reading.used_bytes)
         cleanup = conclude(relief, reports, began=began, ended=ended)
         self._record.conclude(cleanup)
+        has_gained = cleanup.freed_bytes or any(report.freed_bytes for report in reports)
         pause = max(PAUSE_SECONDS, PAUSE_PER_COST * (now - began.seconds))
-        self._due_at = now + (pause if cleanup.freed_bytes else IDLE_PAUSE_SECONDS)
+        self._due_at = now + (pause if has_gained else IDLE_PAUSE_SECONDS)
 
     def _reports(self, relief: Relief) -> Iterator[LeverReport]:
         """Take each step; one that fails does not keep the others from being taken."""

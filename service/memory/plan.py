@@ -34,8 +34,12 @@ GROWTH_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Bytes of the process by itself, the hot tier, and all that is under way; limits of a call."""
+    """Bytes of the process by itself, the hot tier, and all that is under way; limits of a call.
 
+    Together they stay below `emergency_bytes`.
+    """
+
+    emergency_bytes: int
     own_bytes: int
     hot_bytes: int
     in_flight_bytes: int
@@ -44,12 +48,14 @@ class Plan:
 
 def make_plan(quota_bytes: int, own_bytes: int, marks: Watermarks, limits: Limits) -> Plan:
     """Divide a quota for a process that takes `own_bytes` by itself."""
-    room = max(0, int(quota_bytes * marks.emergency_enter) - own_bytes - GROWTH_BYTES)
+    emergency_bytes = int(quota_bytes * marks.emergency_enter)
+    room = max(0, emergency_bytes - own_bytes - GROWTH_BYTES)
     at_rest = min(HOT_SHARE * quota_bytes, REST_SHARE * quota_bytes - own_bytes)
     for_one = ANSWER_COST * max(limits.max_answer_bytes, limits.max_body_bytes)
     hot_bytes = max(LEAST_HOT_BYTES, int(min(at_rest, room - for_one) / FACTOR))
     in_flight_bytes = max(0, room - int(hot_bytes * FACTOR))
     return Plan(
+        emergency_bytes=emergency_bytes,
         own_bytes=own_bytes,
         hot_bytes=hot_bytes,
         in_flight_bytes=in_flight_bytes,

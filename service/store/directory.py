@@ -20,20 +20,19 @@ that node is no primary any more, the listing goes on at the beginning of the ne
 took its slots.
 """
 
-import asyncio
 import base64
 from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
-from service.codec import session_of, unpack_header
-from service.errors import BadInput, Fault, Unavailable
+from service.codec import session_of
+from service.errors import BadInput, Fault
 from service.model import Listing, Namespace, Session, SessionId, SessionRef
-from service.store.cluster import ANYWHERE, Shard
-from service.store.keys import id_of_log, log_pattern, session_keys
+from service.store.cluster import Shard
+from service.store.keys import id_of_log, log_pattern
 from service.store.link import Link
-from service.store.scripts import script
+from service.store.scan import describe, scan
 
 MOST_SCANS = 10
 """For one page: as many halvings lead from 1,000 to 1, so each page comes further; and up to 10,000
@@ -45,7 +44,6 @@ MOST_KEYS = 1_000
 MOST_DESCRIBED = 500
 """Sessions, by one script: 8 ms of Redis with the longest ids; no script may take 20."""
 
-_SCAN_PARTS = 2  # its end, and the names
 _Cursor = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -105,7 +103,7 @@ class Directory:
         for _ in range(MOST_SCANS):
             if here is None:
                 break
-            names, end = await self._scan(shards[0], pattern, here.start, count)
+            names, end = await scan(self._link, shards[0], pattern, here.start, count)
             ids = here.undelivered({id_of_log(namespace, name) for name in names}, end) - found
             room = limit - len(found)
             if len(ids) > room and count == 1:
@@ -122,33 +120,10 @@ class Directory:
             count = min(2 * count, MOST_KEYS)  # less than half was found: twice as many may fit
         return found, here
 
-    async def _scan(
-        self, shard: Shard, pattern: bytes, start: int, count: int
-    ) -> tuple[list[bytes], int]:
-        """Return the names of one stretch, and its end; 0 is the end of all that is there."""
-        reply = await self._link.command(
-            "SCAN", start, "MATCH", pattern, "COUNT", count, aim=shard.address or ANYWHERE
-        )
-        if not (isinstance(reply, list) and len(reply) == _SCAN_PARTS):
-            raise Unavailable("What answers is no Redis.")
-        return reply[1], int(reply[0])
-
     async def _describe(self, refs: Sequence[SessionRef]) -> list[Session]:
         """Return those that are still there."""
-        # In a cluster no script may touch two slots: each session has its own call.
-        size = 1 if self._link.is_cluster else MOST_DESCRIBED
-        groups = [refs[first : first + size] for first in range(0, len(refs), size)]
-        described = await asyncio.gather(*map(self._describe_together, groups))
-        return [session for group in described for session in group]
-
-    async def _describe_together(self, refs: Sequence[SessionRef]) -> list[Session]:
-        keys = [key for ref in refs for key in session_keys(ref)]
-        told = await self._link.run(script("describe"), keys, [len(keys) // len(refs)])
-        return [
-            session_of(unpack_header(facts[0]), ref.id, facts[1])
-            for ref, facts in zip(refs, told, strict=True)
-            if facts is not None
-        ]
+        told = await describe(self._link, refs, MOST_DESCRIBED)
+        return [session_of(header, ref.id, state_keys) for ref, header, state_keys in told]
 
 
 def _beginning(shards: Sequence[Shard]) -> _Place | None:

@@ -16,6 +16,9 @@ from service.model import Namespace, SessionId, SessionRef
 PREFIX = b"b:{"
 """Of all keys of all sessions, and of no other key of the service."""
 
+ANY_LOG = PREFIX + b"*}m"
+"""The glob that the logs of all sessions match."""
+
 _ENDS, _END_BYTES = (b"}m", b"}s", b"}x"), 2
 _GLOB = re.compile(r"[*?\[\]\\]")
 

@@ -183,6 +183,8 @@ class Link:
                 repaired = await self._repair(call, failure, by_text)
                 if repaired is None:
                     raise
+                # Its frames are in a cycle with it: what they hold would live until a collection.
+                failure.__traceback__ = None
                 call = self._send(repaired)
         return await call.reply
 

@@ -177,7 +177,8 @@ class Reader:
             values |= part.view.values
             packed |= part.view.packed
             missing = missing[len(part.view.values) :]
-            if _state_size(values.values()) > self._most:
+            # One alone is always read: it was accepted, be it under higher limits.
+            if len(values) > 1 and _state_size(values.values()) > self._most:
                 raise replies.too_large(b"bytes", self._limits)
         return replace(view, values=values, packed=packed)
 
@@ -194,7 +195,7 @@ class Reader:
     async def _part(
         self, ref: SessionRef, reading: Reading, known: str, budget: int | None = None
     ) -> _Part | None:
-        args = reading_arguments(reading, known, budget or self._first_bytes, self._limits)
+        args = reading_arguments(reading, known, budget or -self._first_bytes, self._limits)
         is_large = reading.is_snapshot or budget is not None
         reply = await self._link.run(script("read"), session_keys(ref), args, is_large=is_large)
         if reply[0] == b"absent":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from service.chunks import Sealing, columns_of
+from service.chunks import Sealing, Unsealed, columns_of
 from service.codec import pack_values
 from service.holds import Hold, Uncounted
 from service.model import (
@@ -46,6 +46,9 @@ from service.writes import (
 )
 
 _NO_CHANGE = SettingsChange()
+
+TAIL_ELEMENTS, TAIL_BYTES = 256, 262_144
+"""Of what is read at once to be sealed."""
 
 
 class RedisStore:
@@ -210,6 +213,14 @@ class RedisStore:
         args = self._common(change, Conditions()) + snapshot_arguments(snapshot, new_tag())
         reply = await self._run("create", ref, args, Conditions())
         return Done(**replies.fixed(ref, reply))
+
+    async def unsealed(self, ref: SessionRef, seq: int) -> Unsealed | None:
+        """Read what is to be sealed from a seq on, a part of it; None if nothing is there."""
+        args: list[Argument] = [seq, TAIL_ELEMENTS, TAIL_BYTES]
+        reply = await self._link.run(script("tail"), session_keys(ref), args, is_large=True)
+        if reply[0] == b"absent" or not reply[3]:
+            return None
+        return Unsealed(reply[1].decode(), reply[2], reply[3])
 
     async def seal(self, ref: SessionRef, gen: str, sealing: Sealing) -> bool:
         """Put a chunk in the place of what it was made of; False if that is not there any more."""

@@ -11,6 +11,7 @@ _SHARED: dict[str, tuple[str, ...]] = {
     "describe": ("session",),
     "lease": (),
     "seal": ("session", "elements"),
+    "tail": ("session", "elements"),
     "configure": (*_MUTATION, "elements"),
     "append": (*_MUTATION, "elements", "search"),
     "remove": (*_MUTATION, "elements", "search"),
@@ -18,7 +19,7 @@ _SHARED: dict[str, tuple[str, ...]] = {
 }
 """What stands in front of a script, if it is not what stands before most mutations."""
 
-_REPEATABLE = frozenset({"read", "describe", "seal"})
+_REPEATABLE = frozenset({"read", "describe", "seal", "tail"})
 
 
 @dataclass(frozen=True, slots=True)

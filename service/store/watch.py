@@ -24,6 +24,8 @@ class Watch:
         self._link = link
         self._clock = clock
         self._failures = 0
+        self.looked_at = float("-inf")
+        """When a look was begun last, on the monotonic clock."""
         self._told: set[str] = set()
         self._nothing = StoreStatus(
             connected=False, connections_max=connections_max, tls_verified=link.is_tls_verified
@@ -44,7 +46,7 @@ class Watch:
 
     async def look(self) -> None:
         """Ask Redis once; say in the log when it came or went, once."""
-        started = self._clock.monotonic()
+        started = self.looked_at = self._clock.monotonic()
         try:
             infos = [_parse_info(reply) for reply in await self._link.everywhere("INFO")]
         except ServiceError as error:
@@ -73,6 +75,11 @@ class Watch:
         if self._failures == 0:
             return INTERVAL_SECONDS
         return BACK_OFF_SECONDS[min(self._failures, len(BACK_OFF_SECONDS)) - 1]
+
+
+def fraction_of(reply: object) -> float | None:
+    """Return how full a server is by its INFO; None if it has no limit, or hides it."""
+    return _facts(StoreStatus(connected=True), _parse_info(reply)).fraction
 
 
 def _parse_info(reply: object) -> dict[str, str]:

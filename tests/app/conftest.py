@@ -1,14 +1,14 @@
 """The service on one server flavour for what only HTTP decides, and behind a real socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 from asgi_lifespan import LifespanManager
 from httpx import ASGITransport, AsyncClient
 from redis import Redis
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.__main__ import Server as HttpServer
 from service.__main__ import _config
@@ -66,10 +66,8 @@ async def wire(valkey: Server) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-@asynccontextmanager
-async def run_with_state(settings: Settings, **parts: object) -> AsyncIterator[AsyncClient]:
-    """Run the service with parts of its state exchanged, None = taken away."""
-    app = create_app(settings)
+def exchanging(app: ASGIApp, **parts: object) -> ASGIApp:
+    """Give an app whose requests find other parts in their state; None = taken away."""
 
     async def exchange(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -77,17 +75,26 @@ async def run_with_state(settings: Settings, **parts: object) -> AsyncIterator[A
             scope["state"] = {name: part for name, part in state.items() if part is not None}
         await app(scope, receive, send)
 
-    async with LifespanManager(exchange) as manager:
+    return exchange
+
+
+@asynccontextmanager
+async def run_with_state(settings: Settings, **parts: object) -> AsyncIterator[AsyncClient]:
+    """Run the service with parts of its state exchanged, None = taken away."""
+    async with LifespanManager(exchanging(create_app(settings), **parts)) as manager:
         transport = ASGITransport(app=manager.app)
         async with AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
 
 
 @asynccontextmanager
-async def run_on_a_socket(**environ: str) -> AsyncIterator[AsyncClient]:
-    """Run the service on a free port of the loopback."""
+async def run_on_a_socket(
+    parts: Mapping[str, object] | None = None, **environ: str
+) -> AsyncIterator[AsyncClient]:
+    """Run the service on a free port of the loopback; `parts` of its state may be exchanged."""
     settings, stopping = load_settings({"PORT": "0", **environ}), Stopping()
-    server = HttpServer(_config(create_app(settings, stopping=stopping), settings), stopping)
+    app = exchanging(create_app(settings, stopping=stopping), **(parts or {}))
+    server = HttpServer(_config(app, settings), stopping)
     running = asyncio.create_task(server.serve())
     while not server.started:
         assert not running.done()

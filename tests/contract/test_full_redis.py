@@ -10,7 +10,7 @@ from service.errors import PreconditionFailed, StoreFull
 from service.model import Reading, StateKey, StoredValue, Touch, Value
 from service.store import RedisStore
 from service.store.keys import session_keys
-from service.writes import SettingsChange
+from service.writes import Cut, Removal, SettingsChange
 from tests.conftest import FLAVOURS
 from tests.servers import Server, start_server
 from tests.store_calls import UNCONDITIONAL, Chat, keyed, matching, open_store, ref_of, writing
@@ -29,6 +29,11 @@ async def merge(chat: Chat, key: str) -> object:
 async def copy(chat: Chat) -> object:
     assert isinstance(chat.tier, RedisStore)
     return await chat.tier.create(ref_of("new"), await chat.snapshot())
+
+
+async def drop(chat: Chat, keep: int) -> object:
+    removal = Removal(cut=Cut.EXCESS, number=keep)
+    return await chat.tier.remove(chat.ref, removal, UNCONDITIONAL)
 
 
 GROWING: Calls = {
@@ -89,6 +94,8 @@ GOING_ON: Calls = {
     "pop": lambda chat: chat.pop(2),
     "pop of all, keyed": lambda chat: chat.pop(9, idempotency=keyed("new")),
     "pop of nothing, keyed": lambda chat: chat.pop(0, idempotency=keyed("new")),
+    "drop of what is beyond": lambda chat: drop(chat, 1),
+    "drop of nothing": lambda chat: drop(chat, 9),
     "delete": lambda chat: chat.delete(),
 }
 

@@ -9,9 +9,10 @@ from collections import deque
 from pathlib import Path
 
 from service.clock import SystemClock
-from service.memory.governor import Governor, Policy
-from service.memory.levers import Collect, Evict, Lever, MallocTrim, Relief
+from service.memory.governor import Governor
+from service.memory.levers import Collect, Evict, MallocTrim, Relief
 from service.memory.machine import read_host
+from service.memory.policy import Policy
 from service.memory.quota import read_quota
 from service.memory.usage import UsageProbe, open_probe
 from service.vitals import Tier
@@ -64,21 +65,25 @@ async def grow(*, is_governed: bool) -> None:
     """Take in twice the quota at about 100 MB/s, with or without a governor that may evict."""
     hot: deque[bytes] = deque()
 
-    async def evict(relief: Relief) -> int:
+    def drop(wanted: int) -> int:
         freed_bytes = 0
-        while hot and freed_bytes < relief.excess_bytes:
+        while hot and freed_bytes < wanted:
             freed_bytes += len(hot.popleft())
         return freed_bytes
 
     quota = read_quota(setting_mb=None, dyno_ram_mb=None, host_bytes=read_host().total_bytes)
     with open_probe(quota) as probe:
-        levers: list[Lever] = [
-            Evict(evict),
-            Collect(probe.used_bytes),
-            MallocTrim(probe.used_bytes),
-        ]
+        clock, trim = SystemClock(), MallocTrim(probe.used_bytes)
+        evict = Evict(
+            drop,
+            lambda: len(hot) * BLOB_BYTES,
+            floor_bytes=0,
+            give_back=trim.give_back,
+            clock=clock,
+        )
+        levers = (evict, Collect(probe.used_bytes), trim)
         policy = Policy(enabled=is_governed)
-        governor = Governor(probe, levers, clock=SystemClock(), policy=policy)
+        governor = Governor(probe, levers, clock=clock, policy=policy)
         task = asyncio.create_task(governor.run())
         for _ in range(2 * quota.bytes // MIB):
             hot.extend(os.urandom(BLOB_BYTES) for _ in range(MIB // BLOB_BYTES))

@@ -1,9 +1,11 @@
-"""The use cases over a real Redis, and a server to take away."""
+"""The use cases over a real Redis, a server to take away, and a heap that stands still."""
 
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from service.memory.libc import libc
 from tests.servers import Server, start_server
 from tests.use_cases import Parts, build
 
@@ -21,3 +23,15 @@ async def own_server() -> AsyncIterator[Server]:
     """Give a server to take away."""
     with start_server("valkey") as server:
         yield server
+
+
+@pytest.fixture
+def still_heap() -> Iterator[None]:
+    """Let no garbage of other tests be collected while a test weighs what it takes itself."""
+    gc.collect()
+    gc.disable()
+    trim = getattr(libc(), "malloc_trim", None)
+    if trim is not None:
+        trim(0)  # what is taken now must come from the system, not from what others left
+    yield
+    gc.enable()

@@ -6,7 +6,9 @@ from service.errors import Unavailable
 from service.memory.accounts import Accounts
 from service.memory.admission import Admission
 from service.memory.listeners import Listeners
-from service.memory.plan import FACTOR, GROWTH_BYTES
+from service.memory.plan import make_plan
+from service.memory.tiers import DEFAULT_MARKS
+from service.model import Limits
 from service.vitals import MemoryReading, Tier
 from tests.memory_fakes import FakeClock
 
@@ -21,8 +23,9 @@ def reading(used_bytes: int) -> MemoryReading:
 
 
 def accounts_of(admission: Admission, hot_bytes: int = HOT, *, is_acting: bool = True) -> Accounts:
+    plan = make_plan(512 * MIB, OWN, DEFAULT_MARKS, Limits())
     listeners = Listeners(FakeClock())
-    return Accounts(OWN, lambda: hot_bytes, admission, listeners, is_acting=is_acting)
+    return Accounts(plan, lambda: hot_bytes, admission, listeners, is_acting=is_acting)
 
 
 def is_let_in(admission: Admission, count: int) -> bool:
@@ -33,18 +36,18 @@ def is_let_in(admission: Admission, count: int) -> bool:
     return True
 
 
-def test_what_the_plan_explains_leaves_the_room_as_it_is() -> None:
+def test_as_much_is_let_in_as_lies_below_the_emergency_mark() -> None:
     admission = Admission(ROOM)
-    accounts_of(admission).observe(reading(OWN + GROWTH_BYTES + int(HOT * FACTOR)), Tier.NORMAL)
+    mark_bytes = int(512 * MIB * DEFAULT_MARKS.emergency_enter)
+    accounts_of(admission).observe(reading(mark_bytes - 10 * MIB), Tier.STANDARD)
+    assert not is_let_in(admission, 11 * MIB)
+    assert is_let_in(admission, 10 * MIB)
+
+
+def test_what_an_allocator_keeps_takes_no_room_while_the_mark_is_far() -> None:
+    admission = Admission(ROOM)
+    accounts_of(admission, hot_bytes=0).observe(reading(300 * MIB), Tier.NORMAL)
     assert is_let_in(admission, ROOM)
-
-
-def test_what_it_does_not_explain_is_taken_off() -> None:
-    admission = Admission(ROOM)
-    used_bytes = OWN + GROWTH_BYTES + int(HOT * FACTOR) + 10 * MIB
-    accounts_of(admission).observe(reading(used_bytes), Tier.NORMAL)
-    assert not is_let_in(admission, ROOM - 9 * MIB)
-    assert is_let_in(admission, ROOM - 10 * MIB)
 
 
 def test_an_emergency_is_told_to_admission() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from service.errors import TooLarge, Unavailable
-from service.memory.admission import LEAST_SECONDS, MOST_SECONDS, Admission
+from service.memory.admission import LEAST_SECONDS, MOST_SECONDS, SMALL_BYTES, Admission
 from service.memory.plan import GROWTH_SHARE
 
 ROOM = 1_000
@@ -79,24 +79,36 @@ def test_calls_that_bring_data_leave_a_share_to_the_others(admission: Admission)
 
 
 def test_in_an_emergency_nothing_that_grows_is_taken(admission: Admission) -> None:
-    admission.observe(0, is_shedding=True)
+    admission.observe(ROOM, is_shedding=True)
     with pytest.raises(Unavailable):
         admission.begin().restrict()
     admission.begin().grow(ROOM)
 
-    admission.observe(0, is_shedding=False)
+    admission.observe(ROOM, is_shedding=False)
     admission.begin().restrict()
 
 
-def test_what_no_count_explains_is_taken_off_the_room(admission: Admission) -> None:
-    admission.observe(400, is_shedding=False)
-    hold = admission.begin()
-    hold.grow(600)
+def test_no_more_is_let_in_than_the_sample_leaves_below_the_mark() -> None:
+    admission = Admission(100 * SMALL_BYTES)
+    first, second = admission.begin(), admission.begin()
+    first.grow(10 * SMALL_BYTES)
+    admission.observe(5 * SMALL_BYTES, is_shedding=False)
+    second.grow(5 * SMALL_BYTES)
     with pytest.raises(Unavailable):
-        hold.grow(1)
+        second.grow(SMALL_BYTES + 1)
+    second.grow(SMALL_BYTES)  # small ones go by the plan
 
-    admission.observe(-400, is_shedding=False)
-    hold.grow(400)
+    admission.observe(1_000 * SMALL_BYTES, is_shedding=False)
+    second.grow(84 * SMALL_BYTES)
+    with pytest.raises(Unavailable):
+        second.grow(1)
+
+
+def test_calls_that_bring_data_are_never_small() -> None:
+    admission = Admission(100 * SMALL_BYTES)
+    admission.observe(-1, is_shedding=False)
+    hold = admission.begin()
+    hold.restrict()
     with pytest.raises(Unavailable):
         hold.grow(1)
 

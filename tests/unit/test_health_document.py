@@ -4,8 +4,10 @@ from typing import Any
 import orjson
 import pytest
 
-from service.http.health import HealthInputs, build_health
-from service.memory.governor import GovernorStatus, Manager
+from service.http.health import build_health
+from service.http.verdict import HealthInputs
+from service.memory.cascade import Manager
+from service.memory.governor import GovernorStatus
 from service.memory.leak import LeakStatus
 from service.vitals import (
     AccountsStatus,
@@ -15,6 +17,7 @@ from service.vitals import (
     HotTierStatus,
     LeverReport,
     MemoryReading,
+    RedisPressureStatus,
     StoreStatus,
     Tier,
 )
@@ -44,7 +47,12 @@ CLEANUP = Cleanup(
     tier=Tier.STANDARD,
     at_ms=NOW_MS,
     requested=False,
-    levers=(LeverReport(name="evict", available=True, freed_bytes=9, ms=1.234),),
+    levers=(
+        LeverReport(
+            name="evict", available=True, freed_bytes=9, before_bytes=20, after_bytes=13, ms=1.234
+        ),
+        LeverReport(name="collect", available=True, is_resting=True),
+    ),
     freed_bytes=8,
     ms=2.345,
 )
@@ -62,6 +70,7 @@ WELL = HealthInputs(
     ),
     host=HostMemory(total_bytes=64_313 * MIB, free_bytes=14_752 * MIB),
     store=StoreStatus(connected=True, latency_ms=0.4, used_memory_bytes=5, tls_verified=False),
+    redis_pressure=RedisPressureStatus(),
     hot=HotTierStatus(
         bytes=3_504_000,
         budget_bytes=9 * MIB,
@@ -81,6 +90,7 @@ WELL = HealthInputs(
         queued_bytes=65_536,
         listeners_closed=1,
     ),
+    leak=LeakStatus(),
     counters={"requests": 12},
     is_stopping=False,
     is_auth_missing=False,
@@ -109,9 +119,22 @@ UNGUARDED = replace(WELL, is_auth_missing=True)
 STOPPING = replace(WELL, is_stopping=True)
 PRESSED = governed(tier=Tier.EMERGENCY)
 BUSY = governed(tier=Tier.STANDARD)
+LOWER = governed(manager=Manager.BASIC)
 LATE = governed(is_late=True, manager=Manager.HEALTH)
 LOST = governed(is_late=True, manager=Manager.HEALTH, has_failed=True)
 OFF = governed(is_enabled=False)
+
+
+def filled(percent: float, tier: Tier, **dropped: int) -> HealthInputs:
+    used = int(percent * MIB)
+    store = replace(WELL.store, used_memory_bytes=used, max_memory_bytes=100 * MIB)
+    pressure = RedisPressureStatus(tier=tier, **dropped)
+    return replace(WELL, store=store, redis_pressure=pressure)
+
+
+FILLING = filled(78.4, Tier.STANDARD)
+FULL = filled(91.0, Tier.EMERGENCY)
+LOSSY = filled(50, Tier.NORMAL, keep_messages=100, dropped_messages=12_345, dropped_sessions=67)
 
 
 def test_the_figures_of_the_seeds_own_example_come_out_as_they_stand_there() -> None:
@@ -153,6 +176,7 @@ def test_the_keys_are_those_of_the_contract() -> None:
     }
     assert document["redis"].keys() == {
         *("connected", "latencyMs", "usedMemory", "maxMemory", "policy", "persistence"),
+        *("usage", "pressure"),
         *("tlsVerified", "clients", "connectionsMax", "lastError"),
     }
     assert document["hotTier"] == {
@@ -203,7 +227,24 @@ def test_the_last_action_is_told_lever_by_lever() -> None:
         "tier": "standard",
         "at": "2025-04-05T17:13:32.189Z",
         "requested": False,
-        "levers": [{"name": "evict", "available": True, "freedBytes": 9, "ms": 1.2}],
+        "levers": [
+            {
+                "name": "evict",
+                "available": True,
+                "freedBytes": 9,
+                "returnedBytes": 7,
+                "ms": 1.2,
+                "resting": False,
+            },
+            {
+                "name": "collect",
+                "available": True,
+                "freedBytes": 0,
+                "returnedBytes": 0,
+                "ms": 0.0,
+                "resting": True,
+            },
+        ],
         "freedBytes": 8,
         "ms": 2.3,
     }
@@ -229,7 +270,11 @@ def test_the_counters_of_the_service_and_of_its_memory_stand_together() -> None:
         (DOWN, "warn", 200),
         (UNGUARDED, "warn", 200),
         (PRESSED, "warn", 200),
+        (LOWER, "warn", 200),
         (LATE, "warn", 200),
+        (FILLING, "ok", 200),
+        (FULL, "warn", 200),
+        (LOSSY, "ok", 200),
         (STOPPING, "fail", 503),
         (LOST, "fail", 503),
     ],
@@ -252,9 +297,17 @@ def test_the_status_is_a_word_and_a_number(
         (DOWN, "REDIS_URL"),
         (UNGUARDED, "API_KEY"),
         (PRESSED, "larger dyno"),
+        (LOWER, "layer"),
         (LATE, "restart"),
         (STOPPING, "elsewhere"),
         (OFF, "ENABLE_MEMORY_OPTIMIZATION"),
+        (
+            FILLING,
+            "Redis is 78 % full. Take a larger plan, set a shorter ttl or a lower MAX_MESSAGES.",
+        ),
+        (FULL, "Redis is 91 % full: soon writes are answered 507."),
+        (LOSSY, "12345 messages of 67 sessions were dropped"),
+        (LOSSY, "REDIS_EMERGENCY_KEEP_MESSAGES is 100"),
     ],
 )
 def test_a_warning_says_what_to_do(inputs: HealthInputs, setting: str) -> None:
@@ -266,6 +319,28 @@ def test_without_a_reason_nothing_is_warned_of() -> None:
     assert read(WELL)["warnings"] == []
 
 
+@pytest.mark.parametrize(
+    ("inputs", "usage", "pressure"),
+    [
+        (WELL, None, "normal"),
+        (FILLING, 78, "standard"),
+        (FULL, 91, "emergency"),
+        (filled(69.9, Tier.NORMAL), 69, "normal"),
+    ],
+)
+def test_the_fullness_of_redis_is_told(
+    inputs: HealthInputs, usage: int | None, pressure: str
+) -> None:
+    redis = read(inputs)["redis"]
+    assert (redis["usage"], redis["pressure"]) == (usage, pressure)
+
+
+def test_nothing_is_warned_of_a_fullness_that_nobody_can_tell() -> None:
+    away = replace(FULL, store=replace(DOWN.store))
+    (warning,) = read(away)["warnings"]
+    assert "REDIS_URL" in warning
+
+
 def test_without_redis_it_says_so_and_why() -> None:
     document = read(DOWN)
     assert document["databaseConnected"] is False
@@ -273,7 +348,9 @@ def test_without_redis_it_says_so_and_why() -> None:
     assert document["redis"]["latencyMs"] is None
 
 
-@pytest.mark.parametrize(("inputs", "is_running"), [(WELL, True), (OFF, False), (LATE, False)])
+@pytest.mark.parametrize(
+    ("inputs", "is_running"), [(WELL, True), (LOWER, True), (OFF, False), (LATE, False)]
+)
 def test_memory_is_optimised_while_the_governor_runs(
     inputs: HealthInputs,
     *,

@@ -3,10 +3,20 @@ import weakref
 
 import pytest
 
-from service.memory.levers import Collect, Evict, Lever, MallocTrim, Relief, freeze_heap
+from service.memory.levers import (
+    CloseListeners,
+    Collect,
+    Evict,
+    Lever,
+    MallocTrim,
+    Relief,
+    Shorten,
+    freeze_heap,
+)
+from service.memory.listeners import Listeners
 from service.memory.machine import own_rss_bytes
 from service.vitals import Tier
-from tests.memory_fakes import MIB, FakeMemory
+from tests.memory_fakes import MIB, FakeClock
 
 pytestmark = pytest.mark.anyio
 
@@ -29,14 +39,6 @@ class Ring:
 
     def __init__(self) -> None:
         self.itself = self
-
-
-async def test_eviction_is_asked_for_what_is_above_the_mark_and_believed_in_its_count() -> None:
-    memory = FakeMemory(hot_bytes=3 * MIB)
-    lever = Evict(memory.evict)
-    assert lever.available()
-    assert await lever.run(STANDARD) == 3 * MIB
-    assert memory.asked == [STANDARD]
 
 
 async def test_a_collection_frees_by_how_much_the_use_has_fallen() -> None:
@@ -72,8 +74,10 @@ async def test_a_trim_gives_back_what_lies_free_below_what_is_in_use() -> None:
     assert len(pin) == 65_536
 
 
-def test_a_libc_without_a_trim_says_so() -> None:
-    assert not MallocTrim(own_rss_bytes, library=object()).available()
+async def test_a_libc_without_a_trim_says_so_and_is_left_alone() -> None:
+    lever = MallocTrim(own_rss_bytes, library=object())
+    assert not lever.available()
+    await lever.give_back()
 
 
 def test_the_heap_of_boot_is_frozen() -> None:
@@ -84,10 +88,47 @@ def test_the_heap_of_boot_is_frozen() -> None:
         gc.unfreeze()
 
 
-def test_all_levers_have_names_of_their_own() -> None:
-    all_levers: list[Lever] = [
-        Evict(FakeMemory().evict),
+def all_levers() -> list[Lever]:
+    async def give_back() -> None:
+        pass
+
+    return [
+        Evict(lambda _: 0, lambda: 9, floor_bytes=1, give_back=give_back, clock=FakeClock()),
+        Shorten(lambda: iter((3, 4))),
+        CloseListeners(Listeners(FakeClock())),
         Collect(own_rss_bytes),
         MallocTrim(own_rss_bytes),
     ]
-    assert [lever.name for lever in all_levers] == ["evict", "collect", "malloc_trim"]
+
+
+def test_all_levers_have_names_of_their_own_and_the_harsh_ones_wait_for_an_emergency() -> None:
+    assert [(lever.name, lever.tier) for lever in all_levers()] == [
+        ("evict", Tier.STANDARD),
+        ("shorten", Tier.EMERGENCY),
+        ("close_listeners", Tier.EMERGENCY),
+        ("collect", Tier.STANDARD),
+        ("malloc_trim", Tier.STANDARD),
+    ]
+
+
+def test_what_is_not_known_before_is_estimated_as_nothing() -> None:
+    assert [lever.estimate(STANDARD) for lever in all_levers()] == [9, 0, 0, 0, 0]
+
+
+async def test_hot_chats_are_shortened_and_the_count_is_believed() -> None:
+    lever = Shorten(lambda: iter((3, 4)))
+    assert lever.available()
+    assert await lever.run(EMERGENCY) == 7
+
+
+async def test_listeners_that_are_old_are_hung_up_on_and_what_waited_for_them_counts() -> None:
+    clock, closed = FakeClock(), list[str]()
+    listeners = Listeners(clock)
+    listeners.add("events", close=lambda: closed.append("old"), queued_bytes=lambda: 300)
+    clock.seconds += 60
+    listeners.add("events", close=lambda: closed.append("new"), queued_bytes=lambda: 50)
+    lever = CloseListeners(listeners)
+    assert lever.available()
+    assert lever.estimate(EMERGENCY) == 350
+    assert await lever.run(EMERGENCY) == 300
+    assert closed == ["old"]

@@ -59,11 +59,10 @@ async def test_a_long_tail_is_sealed_at_once(packed: Packed) -> None:
     await packed.sealer.seal_due()
     assert packed.shape() == [False] * (LONG_TAIL - 1)
     await packed.say(1)
-    before = packed.store.calls["read"]
     await packed.sealer.seal_due()
 
     assert packed.shape() == [True]
-    assert packed.store.calls["read"] == before  # memory held it
+    assert packed.store.calls["unsealed"] == 0  # memory held it
     held = packed.hot.peek(CHAT)
     assert held is not None
     assert (held.log.tail_count, held.log.count) == (0, LONG_TAIL)
@@ -107,7 +106,7 @@ async def test_what_memory_does_not_hold_is_read(packed: Packed) -> None:
     await packed.sealer.seal_due()
 
     assert packed.shape() == [True]
-    assert packed.store.calls["read"] == 1
+    assert packed.store.calls["unsealed"] == 1
 
 
 async def test_what_was_packed_by_another_is_read_anew(packed: Packed) -> None:
@@ -122,6 +121,19 @@ async def test_what_was_packed_by_another_is_read_anew(packed: Packed) -> None:
     assert packed.shape() == [True]
     assert packed.hot.peek(CHAT) is None
     assert len(await packed.chat.texts()) == LONG_TAIL + 1
+
+
+async def test_what_is_gone_since_it_was_read_is_not_sealed(packed: Packed) -> None:
+    await packed.say(LONG_TAIL)
+    packed.store.is_holding = True
+    sealing = asyncio.create_task(packed.sealer.seal_stored(CHAT))
+    await packed.store.reach(1)
+    packed.store.is_holding = False
+    await packed.chat.clear()
+    packed.store.release()
+
+    assert await sealing == 0
+    assert packed.shape() == []
 
 
 async def test_a_deleted_message_leaves_redis_for_good(packed: Packed) -> None:

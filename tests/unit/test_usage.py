@@ -1,4 +1,3 @@
-import gc
 import os
 import re
 import subprocess
@@ -10,20 +9,12 @@ import psutil  # type: ignore[import-untyped] # ships no types
 import pytest
 
 from service.memory import machine, usage
-from service.memory.heap import (
-    Allocator,
-    HeapProbe,
-    heap_reading,
-    malloc,
-    parse_pymalloc,
-    pymalloc,
-)
+from service.memory.group_usage import BEYOND_LOOKS, LOOK_SECONDS
 from service.memory.kept_file import KeptFile, number_after
-from service.memory.libc import libc
 from service.memory.machine import own_rss_bytes, read_host, tree_bytes
 from service.memory.quota import Quota, QuotaSource
-from service.memory.usage import BEYOND_SAMPLES, TreeUsage, open_probe
-from service.vitals import HeapReading
+from service.memory.tree_usage import TreeUsage
+from service.memory.usage import UsageProbe, open_probe
 from tests.memory_fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -43,16 +34,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def still_heap() -> Iterator[None]:
-    """Let no garbage of other tests be collected while a test weighs what it takes itself."""
-    gc.collect()
-    gc.disable()
-    trim = getattr(libc(), "malloc_trim", None)
-    if trim is not None:
-        trim(0)  # what is taken now must come from the system, not from what others left
-    yield
-    gc.enable()
+def look_on(probe: UsageProbe, clock: FakeClock) -> list[int]:
+    """Sample for as long as the group's figures may lag, at the times when it is looked at."""
+    looks = []
+    for _ in range(BEYOND_LOOKS):
+        clock.seconds += LOOK_SECONDS
+        looks.append(probe.used_bytes())
+    return looks
 
 
 def group_quota(group: Path, source: QuotaSource) -> Quota:
@@ -110,8 +98,9 @@ def test_our_own_growth_is_seen_at_once_while_the_groups_figures_lag(
     page_bytes = os.sysconf("SC_PAGE_SIZE")
     told_bytes = 50 * page_bytes
     stat.write_text(f"anon {told_bytes}\ntotal_rss {told_bytes}\n")
-    with open_probe(group_quota(root, source), root=root) as probe:
-        settled = [probe.used_bytes() for _ in range(BEYOND_SAMPLES)]
+    clock = FakeClock()
+    with open_probe(group_quota(root, source), clock=clock, root=root) as probe:
+        settled = look_on(probe, clock)
         statm.write_text("100 37 10 1 0 50 0\n")
         grown = probe.used_bytes()
         statm.write_text("100 22 10 1 0 50 0\n")
@@ -125,10 +114,11 @@ def test_our_own_growth_is_seen_at_once_while_the_groups_figures_lag(
 def test_what_other_processes_use_counts_once_it_lasts(root: Path, source: QuotaSource) -> None:
     stat, page_bytes = root / "memory.stat", os.sysconf("SC_PAGE_SIZE")
     stat.write_text(f"anon {20 * page_bytes}\ntotal_rss {20 * page_bytes}\n")
-    with open_probe(group_quota(root, source), root=root) as probe:
+    clock = FakeClock()
+    with open_probe(group_quota(root, source), clock=clock, root=root) as probe:
         before = probe.used_bytes()
         stat.write_text(f"anon {90 * page_bytes}\ntotal_rss {90 * page_bytes}\n")
-        after = [probe.used_bytes() for _ in range(BEYOND_SAMPLES)][-1]
+        after = look_on(probe, clock)[-1]
     assert (before, after) == (20 * page_bytes, 90 * page_bytes)
 
 
@@ -190,13 +180,13 @@ async def test_children_count_from_the_next_correction_on(
 
 
 def test_a_system_without_proc_is_measured_all_the_same(tmp_path: Path) -> None:
-    source = TreeUsage(tmp_path)
+    source = TreeUsage(FakeClock(), tmp_path)
     assert source.read() > MIB
     source.close()
 
 
 def test_rss_alone_is_named_as_such() -> None:
-    source = TreeUsage()
+    source = TreeUsage(FakeClock())
     source.name = "rss"
     assert source.degraded == ("usage_is_rss",)
     source.close()
@@ -256,122 +246,11 @@ def test_numbers_are_found_by_the_whole_name_of_their_line(
     assert number_after(label, text) == number
 
 
-def test_the_heap_is_read_once_a_second_however_often_it_is_asked_for() -> None:
-    clock = FakeClock()
-    probe = HeapProbe(clock)
-    first = probe.read()
-    clock.seconds += 0.9
-    assert probe.read() is first
-    clock.seconds += 0.2
-    assert probe.read() is not first
-
-
-class SlowClock(FakeClock):
-    """Each look at it takes 20 ms, as if reading the heap did."""
-
-    def monotonic(self) -> float:
-        self.seconds += 0.02
-        return self.seconds
-
-
-def test_a_heap_that_is_slow_to_read_is_read_less_often() -> None:
-    clock = SlowClock()
-    probe = HeapProbe(clock)
-    first = probe.read()
-    clock.seconds += 9
-    assert probe.read() is first
-    clock.seconds += 2
-    assert probe.read() is not first
-
-
-def test_the_heap_of_this_process_is_plausible() -> None:
-    reading = HeapProbe(FakeClock()).read()
-    assert 0 < reading.used_bytes <= reading.total_bytes
-    assert reading.rss_bytes > MIB
-
-
-@pytest.mark.skipif(malloc() is None or pymalloc() is None, reason="an allocator does not tell")
-def test_what_is_taken_from_either_allocator_is_in_use(still_heap: None) -> None:
-    probe = HeapProbe(FakeClock())
-    before = probe._measure()
-    large = os.urandom(8 * MIB)
-    many = [(number,) for number in range(100_000)]
-    after = probe._measure()
-    assert after.is_exact
-    wanted = len(large) + len(many) * 48
-    assert after.used_bytes - before.used_bytes > 0.9 * wanted
-
-
-def test_a_heap_without_proc_is_its_rss(tmp_path: Path) -> None:
-    reading = HeapProbe(FakeClock(), root=tmp_path).read()
-    assert reading.rss_bytes > MIB
-
-
-def test_what_a_trim_gave_back_is_no_longer_held() -> None:
-    reading = heap_reading(900, 500, Allocator(700, 300), Allocator(100, 80))
-    assert reading == HeapReading(rss_bytes=900, total_bytes=500, used_bytes=380, is_exact=True)
-
-
-def test_what_is_in_use_is_held_even_if_it_was_never_touched() -> None:
-    reading = heap_reading(900, 200, Allocator(700, 300), Allocator(100, 80))
-    assert (reading.total_bytes, reading.used_bytes) == (380, 380)
-
-
-@pytest.mark.parametrize(
-    ("malloc_state", "pymalloc_state"),
-    [(None, Allocator(1, 1)), (Allocator(1, 1), None), (None, None)],
-)
-def test_with_an_allocator_unknown_nothing_is_said_to_be_free(
-    malloc_state: Allocator | None,
-    pymalloc_state: Allocator | None,
-) -> None:
-    reading = heap_reading(900, 500, malloc_state, pymalloc_state)
-    assert reading == HeapReading(rss_bytes=900, total_bytes=500, used_bytes=500, is_exact=False)
-
-
-def test_the_interpreters_statistics_are_understood() -> None:
-    text = (
-        b"4 arenas * 1048576 bytes/arena     =            4,194,304\n\n"
-        b"# bytes in allocated blocks        =            3,144,112\n"
-    )
-    assert parse_pymalloc(text) == Allocator(4 * MIB, 3_144_112)
-
-
-@pytest.mark.parametrize("text", [b"", b"# bytes in allocated blocks = 3\n", b"no arenas"])
-def test_statistics_of_another_allocator_are_unknown(text: bytes) -> None:
-    assert parse_pymalloc(text) is None
-
-
-class FullLibrary:
-    """A C library without mallinfo2 and with no memory left for a stream."""
-
-    class Opener:
-        def __call__(self, *_: object) -> None:
-            return None
-
-    fmemopen = Opener()
-
-
-def test_a_c_library_that_does_not_tell_leaves_the_allocators_unknown() -> None:
-    assert malloc(FullLibrary()) is None
-    assert pymalloc(FullLibrary()) is None
-    assert pymalloc(object()) is None
-
-
 def test_a_process_that_has_ended_uses_nothing() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         ended = psutil.Process(process.pid)
         process.wait()
     assert machine._process_bytes(ended) == 0
-
-
-def test_reading_the_heap_costs_no_memory() -> None:
-    probe = HeapProbe(FakeClock())
-    probe._measure()
-    before_bytes = own_rss_bytes()
-    for _ in range(1_000):
-        probe._measure()
-    assert own_rss_bytes() - before_bytes < MIB
 
 
 def test_only_one_module_imports_psutil() -> None:

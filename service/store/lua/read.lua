@@ -2,8 +2,8 @@
 -- Needs elements.lua, search.lua and values.lua.
 --
 -- ARGV[1]   the tag that the caller holds ('' = none)
--- ARGV[2]   most bytes to answer with, of elements and of state each: what does not fit is left
---           out, and so is what is beyond MOST_ELEMENTS
+-- ARGV[2]   most bytes to answer with, of texts and of state each: what does not fit is left out,
+--           and so is what is beyond MOST_ELEMENTS; negative = a trial, which may bring no value
 -- ARGV[3]   messages: 'none' | 'oldest' | 'newest' (which end of the window to begin at)
 -- ARGV[4]   how many, ARGV[5] only seqs after, ARGV[6] only seqs before ('' = no bound),
 -- ARGV[7]   only messages since (ms, '' = no bound), ARGV[8] only the one of a digest ('' = any)
@@ -18,7 +18,8 @@
 --             {name ...} of 'names', {name, value, ...} of 'all': empty if that does not fit
 --           {'absent'} | {'too_large', 'keys' or 'names'}
 
-local KNOWN, MOST_BYTES, END, LIMIT = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local KNOWN, MOST_BYTES, END, LIMIT = ARGV[1], math.abs(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local IS_TRIAL = tonumber(ARGV[2]) < 0
 local AFTER, BEFORE, SINCE = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local DIGEST, BUDGET, IS_SNAPSHOT = ARGV[8], tonumber(ARGV[9]) or math.huge, ARGV[10] == '1'
 local STATE_PART, MOST_KEYS, FIRST_KEY = ARGV[11], tonumber(ARGV[12]), 13
@@ -53,11 +54,12 @@ local function collect(s, from, to, is_bounded)
   local function take(one)
     local count, size = weigh(one)
     -- A chunk is small, and the messages that are wanted of it are smaller still.
-    local fits = bytes + #one - PREFIX_BYTES <= MOST_BYTES or (kept == 0 and is_chunk(one))
+    local cost = math.max(#one - PREFIX_BYTES, size)
+    local fits = bytes + cost <= MOST_BYTES or (kept == 0 and is_chunk(one))
     if not fits or kept == MOST_ELEMENTS then return false, false end
     if kept == 0 and is_bounded and is_chunk(one) then count, size = 0, 0 end
     kept = kept + 1
-    bytes, texts, messages = bytes + #one - PREFIX_BYTES, texts + size, messages + count
+    bytes, texts, messages = bytes + cost, texts + size, messages + count
     return true, messages < LIMIT and (not is_reverse or texts <= BUDGET)
   end
 
@@ -105,13 +107,13 @@ local function read_window(s)
   return {oldest, newest, is_cut and 1 or 0, only, slices}
 end
 
--- The values of keys, from `first` on, as many as fit together; at least one does.
+-- The values of keys, from `first` on, as many as fit together; at least one does, but in a trial.
 local function values_that_fit(keys, first)
   local values, bytes = {}, 0
   for i = first, #keys do
     local value = redis.call('HGET', STATE, keys[i])
     bytes = bytes + (value and value_bytes(value) or 0)
-    if bytes > MOST_BYTES and i > first then break end
+    if bytes > MOST_BYTES and (i > first or IS_TRIAL) then break end
     values[#values + 1] = value
   end
   return values

@@ -1,6 +1,8 @@
 -- Removes messages. Needs elements.lua and search.lua.
 --
 -- ARGV[13]  'all' | 'one' (of seq N) | 'before' (seq N) | 'last' (the newest N, which it answers)
+--           | 'excess' (what is beyond the newest N, of that the oldest MOST_DROPPED: the service
+--           drops it by itself, so expiry, times and known duplicates stay; the revision tells)
 -- ARGV[14]  N
 -- ARGV[15]  most bytes of elements to answer with; negative = a trial (mutation.lua)
 -- Answers   reply() .. {removed, {element that holds what was popped ...}}, and if it is no
@@ -9,6 +11,8 @@
 
 local CUT, N, MOST_BYTES = ARGV[13], tonumber(ARGV[14]), math.abs(ARGV[15])
 local IS_TRIAL = tonumber(ARGV[15]) < 0
+local IS_OURS = CUT == 'excess'
+local MOST_DROPPED = 2000
 
 -- What is removed may come again.
 local function forget(s, first, last)
@@ -88,6 +92,12 @@ local function remove_before(s)
   return removed, {}, #go > 0 and keep_only(s, index, stay) or ''
 end
 
+local function remove_excess(s)
+  if s.count <= N then return 0, {}, '' end
+  N = nth_seq(s, math.min(s.count - N, MOST_DROPPED))
+  return remove_before(s)
+end
+
 -- How many elements at the end go as a whole, how many messages these hold, and all that hold what
 -- is popped; nil if they are too large.
 local function popped(s)
@@ -125,7 +135,8 @@ local function remove_last(s)
   return N, elements, rest
 end
 
-local REMOVALS = {all = remove_all, one = remove_one, before = remove_before, last = remove_last}
+local REMOVALS = {all = remove_all, one = remove_one, before = remove_before, last = remove_last,
+  excess = remove_excess}
 
 local s = load()
 local answer = ended(s, tag(s))
@@ -140,10 +151,11 @@ if removed > 0 then
   if CUT == 'before' then newest = s.first - 1 end
   if CUT == 'last' then first = s.count > 0 and s.newest + 1 or first end
   sweep(s)
-  forget(s, first, newest)
+  local updated_at = s.updated_at
   advance(s)
+  if IS_OURS then s.updated_at = updated_at else forget(s, first, newest) end
 end
-renew(s)
+if not IS_OURS then renew(s) end
 remember(s, OK, removed, elements)
 commit(s)
 return reply(s, 0, removed, elements, rest, extent(s))
