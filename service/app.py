@@ -13,9 +13,9 @@ from service import __version__
 from service.access import DEFAULT_NAMESPACE, Principal, Scope
 from service.clock import Clock, SystemClock
 from service.http.auth import Keyring
-from service.http.health import HealthInputs
 from service.http.lifespan import LifespanState, Stopping
 from service.http.routes import build_router
+from service.http.verdict import HealthInputs
 from service.memory.heap import HeapProbe
 from service.memory.levers import freeze_heap
 from service.memory.machine import read_host
@@ -76,6 +76,7 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -
             redis_pressure=parts.redis_pressure.status,
             hot=parts.storage.hot.status,
             accounts=parts.accounts.status,
+            leak=parts.memory.leak.status,
             counters={
                 **counters,
                 "sealingFailures": parts.storage.sealer.failures,

@@ -8,7 +8,8 @@ from service.leases import Leases
 from service.memory.accounts import Accounts
 from service.memory.admission import Admission
 from service.memory.governor import Governor, Hooks
-from service.memory.levers import CloseListeners, Collect, Evict, MallocTrim
+from service.memory.leak import Leak
+from service.memory.levers import CloseListeners, Collect, Evict, MallocTrim, Shorten
 from service.memory.listeners import Listeners
 from service.memory.machine import read_host
 from service.memory.plan import Plan, make_plan
@@ -30,7 +31,7 @@ from service.store import (
     Watch,
     refs_of,
 )
-from service.vitals import MemoryFault
+from service.vitals import MemoryFault, MemoryReading, Tier
 
 FLOOR_SHARE = 0.1
 """Of the hot tier's budget: what an emergency leaves."""
@@ -57,6 +58,7 @@ class Memory:
     probe: UsageProbe
     admission: Admission
     listeners: Listeners
+    leak: Leak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,7 @@ def _memory(settings: Settings, clock: Clock) -> Memory:
         probe=probe,
         admission=Admission(plan.in_flight_bytes, is_open=is_open),
         listeners=Listeners(clock),
+        leak=Leak(quota.bytes),
     )
 
 
@@ -161,9 +164,20 @@ def _governor(
         give_back=trim.give_back,
         clock=clock,
     )
+
+    def observe(reading: MemoryReading, tier: Tier) -> None:
+        accounts.observe(reading, tier)
+        memory.leak.add(clock.monotonic(), reading.used_bytes, accounts.counted_bytes)
+
     return Governor(
         probe,
-        (evict, CloseListeners(memory.listeners), Collect(probe.used_bytes), trim),
+        (
+            evict,
+            Shorten(hot.shorten),
+            CloseListeners(memory.listeners),
+            Collect(probe.used_bytes),
+            trim,
+        ),
         clock=clock,
         policy=Policy(
             marks=settings.watermarks,
@@ -171,5 +185,5 @@ def _governor(
             interval_seconds=settings.memory_sample_interval_ms / 1000,
             faults=settings.memory_fault,
         ),
-        hooks=Hooks(evict=evict.run_at_once, on_reading=accounts.observe),
+        hooks=Hooks(evict=evict.run_at_once, on_reading=observe),
     )

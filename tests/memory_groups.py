@@ -8,6 +8,14 @@ from pathlib import Path
 
 import pytest
 
+SMALL_REQUESTS = {
+    "MAX_BODY_BYTES": "1048576",
+    "MAX_ANSWER_BYTES": "1048576",
+    "MAX_MESSAGE_BYTES": "524288",
+    "MAX_VALUE_BYTES": "524288",
+}
+"""Settings that leave most of a small quota to the hot tier."""
+
 
 @dataclass(frozen=True)
 class Hierarchy:

@@ -1,68 +1,16 @@
-"""The document of /health: a pure function of what is known, so that a poll waits for nothing.
+"""The document of /health: a pure function of what is known, so that a poll waits for nothing."""
 
-ok    all is well. The standard tier too: evicting what Redis has is daily work, no news
-warn  it serves, but somebody should look: Redis down or nearly full, no API key, emergency tier, a
-      lower layer looks after memory
-fail  it is stopping, or nobody looks after memory any more; the only one that is a 503
-"""
-
-from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from http import HTTPStatus
 
 from service.clock import rfc3339
-from service.memory.cascade import Manager
-from service.memory.governor import GovernorStatus
+from service.http.verdict import HealthInputs, HealthStatus, judge, list_warnings, usage_percent
 from service.memory.leak import LeakStatus
-from service.vitals import (
-    AccountsStatus,
-    Cleanup,
-    Counters,
-    HeapReading,
-    HostMemory,
-    HotTierStatus,
-    LeverReport,
-    RedisPressureStatus,
-    StoreStatus,
-    Tier,
-)
+from service.vitals import AccountsStatus, Cleanup, LeverReport, RedisPressureStatus, StoreStatus
 
 MIB = 1_048_576
-NO_LEAK = LeakStatus()
 
 Document = dict[str, object]
-
-
-class HealthStatus(StrEnum):
-    """The one word."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthInputs:
-    """Everything that /health tells."""
-
-    now_ms: int
-    uptime_seconds: float
-    version: str
-    release_id: str | None
-    governor: GovernorStatus
-    heap: HeapReading
-    host: HostMemory
-    store: StoreStatus
-    redis_pressure: RedisPressureStatus
-    hot: HotTierStatus
-    accounts: AccountsStatus
-    counters: Counters
-    is_stopping: bool
-    is_auth_missing: bool
-    is_health_check_enabled: bool
-    journal_bytes: int = 0
-    leak: LeakStatus = NO_LEAK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,73 +33,6 @@ def build_health(inputs: HealthInputs) -> Health:
         http_status=HTTPStatus.SERVICE_UNAVAILABLE if is_failing else HTTPStatus.OK,
         document=document,
     )
-
-
-def judge(inputs: HealthInputs) -> HealthStatus:
-    """Say in one word how it goes."""
-    if inputs.is_stopping or inputs.governor.has_failed:
-        return HealthStatus.FAIL
-    is_pressed = Tier.EMERGENCY in {inputs.governor.tier, inputs.redis_pressure.tier}
-    is_cut_off = not inputs.store.connected
-    is_weak = inputs.governor.manager is not Manager.ADVANCED
-    if is_cut_off or inputs.is_auth_missing or is_pressed or is_weak:
-        return HealthStatus.WARN
-    return HealthStatus.OK
-
-
-def list_warnings(inputs: HealthInputs) -> list[str]:
-    """Say what is wrong, and what to do about it."""
-    governor, store = inputs.governor, inputs.store
-    cases = (
-        (inputs.is_stopping, "Stopping: send requests elsewhere."),
-        (
-            not store.connected,
-            "Redis does not answer: check REDIS_URL and the server; until then /v1 answers 503.",
-        ),
-        (
-            inputs.is_auth_missing,
-            "No API key is set: set API_KEY; until then /v1 answers 401.",
-        ),
-        (
-            governor.tier is Tier.EMERGENCY,
-            "Memory is nearly used up: move to a larger dyno or send less at a time.",
-        ),
-        (
-            governor.is_late,
-            "The memory governor is late: if this stays, restart the process and read its log.",
-        ),
-        (
-            governor.manager is not Manager.ADVANCED and not governor.is_late,
-            "A lower layer looks after memory: if this stays, restart the process, read its log.",
-        ),
-        (
-            not governor.is_enabled,
-            "Memory is measured but not governed: set ENABLE_MEMORY_OPTIMIZATION=true.",
-        ),
-        (
-            inputs.leak.is_suspected,
-            "Memory grows without a reason that is known: run `scripts/memctl leak`.",
-        ),
-    )
-    return [sentence for applies, sentence in cases if applies] + list(_redis_warnings(inputs))
-
-
-def _redis_warnings(inputs: HealthInputs) -> Iterator[str]:
-    """Say how full Redis is, and what was lost by that."""
-    pressure, usage = inputs.redis_pressure, _usage(inputs.store)
-    if pressure.tier is not Tier.NORMAL and usage is not None:
-        is_emergency = pressure.tier is Tier.EMERGENCY
-        yield (
-            f"Redis is {usage} % full{': soon writes are answered 507' if is_emergency else ''}."
-            " Take a larger plan, set a shorter ttl or a lower MAX_MESSAGES."
-        )
-    if pressure.dropped_messages:
-        yield (
-            f"{pressure.dropped_messages} messages of {pressure.dropped_sessions} sessions were"
-            " dropped since the start, because Redis was nearly full and"
-            f" REDIS_EMERGENCY_KEEP_MESSAGES is {pressure.keep_messages}."
-            " Take a larger plan, or unset it: nothing is dropped then."
-        )
 
 
 def _seed_document(inputs: HealthInputs, status: HealthStatus) -> Document:
@@ -289,7 +170,7 @@ def _redis(store: StoreStatus, pressure: RedisPressureStatus) -> Document:
         "latencyMs": store.latency_ms,
         "usedMemory": store.used_memory_bytes,
         "maxMemory": store.max_memory_bytes,
-        "usage": _usage(store),
+        "usage": usage_percent(store),
         "pressure": pressure.tier,
         "policy": store.policy,
         "persistence": store.persistence,
@@ -298,11 +179,6 @@ def _redis(store: StoreStatus, pressure: RedisPressureStatus) -> Document:
         "connectionsMax": store.connections_max,
         "lastError": store.last_error,
     }
-
-
-def _usage(store: StoreStatus) -> int | None:
-    """Whole percent of what Redis may use, rounded down: 70 is not shown below the mark."""
-    return None if store.fraction is None else int(100 * store.fraction)
 
 
 def _percent(part: int, whole: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
 from service.http.auth import Keyring
-from service.http.health import HealthInputs
+from service.http.verdict import HealthInputs
 from service.leases import Leases
 from service.memory.admission import Admission
 from service.memory.governor import Governor

@@ -6,7 +6,7 @@ Their order, as the app gives them: first what empties, then what gives the empt
 import asyncio
 import ctypes
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -129,7 +129,8 @@ class Shorten:
     name = "shorten"
     tier = Tier.EMERGENCY
 
-    def __init__(self, shorten: Callable[[], int]) -> None:
+    def __init__(self, shorten: Callable[[], Iterator[int]]) -> None:
+        """Take what frees bytes slice by slice."""
         self._shorten = shorten
 
     def available(self) -> bool:
@@ -141,8 +142,12 @@ class Shorten:
         return 0
 
     async def run(self, relief: Relief) -> int:  # noqa: ARG002 # as every lever has it
-        """Shorten them all."""
-        return self._shorten()
+        """Shorten them all; others have their turn between two slices."""
+        freed_bytes = 0
+        for slice_bytes in self._shorten():
+            freed_bytes += slice_bytes
+            await asyncio.sleep(0)
+        return freed_bytes
 
 
 class CloseListeners:

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from tests.memory_groups import find_hierarchy, memory_groups
+from tests.memory_groups import SMALL_REQUESTS, find_hierarchy, memory_groups
 from tests.processes import Service, start_service, wait_until
 from tests.servers import Server, start_server
 
@@ -39,7 +39,9 @@ def hot_bytes(service: Service) -> int:
 
 
 def faulty_service(redis_server: Server, group: Path, faults: tuple[str, ...]) -> Service:
-    return start_service(group, REDIS_URL=redis_server.url, MEMORY_FAULT=",".join(faults), **MARKS)
+    return start_service(
+        group, REDIS_URL=redis_server.url, MEMORY_FAULT=",".join(faults), **MARKS, **SMALL_REQUESTS
+    )
 
 
 @pytest.mark.parametrize("manager", LAYERS)

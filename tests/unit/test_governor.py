@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.governor_scene import EMERGENCY, NORMAL, STANDARD, Scene, scene
-from tests.memory_fakes import MIB, FakeMemory
+from tests.memory_fakes import MIB, FakeEvict, FakeLever, FakeMemory
 
 pytestmark = pytest.mark.anyio
 
@@ -83,6 +83,7 @@ async def test_a_rise_to_emergency_is_answered_at_once() -> None:
     assert stuck.cleanups == before + 1
 
 
+@settings(deadline=None)  # a minute or so of ticks
 @given(st.lists(st.integers(-8, 8), min_size=20, max_size=60), st.floats(0, 1))
 def test_no_load_makes_it_evict_below_the_mark(steps: list[int], stickiness: float) -> None:
     busy = Scene(FakeMemory(hot_bytes=40 * MIB, stickiness=stickiness))
@@ -93,3 +94,22 @@ def test_no_load_makes_it_evict_below_the_mark(steps: list[int], stickiness: flo
 
     asyncio.run(busy.pass_seconds(len(steps), move))
     assert busy.memory.lowest_bytes >= 0.6 * busy.memory.quota_bytes
+
+
+async def test_a_step_as_a_large_request_makes_it_enters_no_tier_early() -> None:
+    quiet = scene(hot_bytes=45 * MIB)
+    await quiet.pass_seconds(2)
+    quiet.memory.hot_bytes += 14 * MIB
+    await quiet.pass_seconds(5)
+    assert quiet.changes == []
+
+
+async def test_a_rise_during_a_cleanup_is_answered_by_the_next_turn() -> None:
+    memory = FakeMemory(hot_bytes=62 * MIB)
+
+    def grow() -> None:
+        memory.floor_bytes = 40 * MIB
+
+    busy = Scene(memory, levers=[FakeLever(name="growing", meanwhile=grow), FakeEvict(memory)])
+    await busy.pass_seconds(0.2)
+    assert [relief.tier for relief in memory.asked] == [STANDARD, EMERGENCY]

@@ -4,7 +4,8 @@ from typing import Any
 import orjson
 import pytest
 
-from service.http.health import HealthInputs, build_health
+from service.http.health import build_health
+from service.http.verdict import HealthInputs
 from service.memory.cascade import Manager
 from service.memory.governor import GovernorStatus
 from service.memory.leak import LeakStatus
@@ -89,6 +90,7 @@ WELL = HealthInputs(
         queued_bytes=65_536,
         listeners_closed=1,
     ),
+    leak=LeakStatus(),
     counters={"requests": 12},
     is_stopping=False,
     is_auth_missing=False,

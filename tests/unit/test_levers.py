@@ -94,7 +94,7 @@ def all_levers() -> list[Lever]:
 
     return [
         Evict(lambda _: 0, lambda: 9, floor_bytes=1, give_back=give_back, clock=FakeClock()),
-        Shorten(lambda: 7),
+        Shorten(lambda: iter((3, 4))),
         CloseListeners(Listeners(FakeClock())),
         Collect(own_rss_bytes),
         MallocTrim(own_rss_bytes),
@@ -116,7 +116,7 @@ def test_what_is_not_known_before_is_estimated_as_nothing() -> None:
 
 
 async def test_hot_chats_are_shortened_and_the_count_is_believed() -> None:
-    lever = Shorten(lambda: 7)
+    lever = Shorten(lambda: iter((3, 4)))
     assert lever.available()
     assert await lever.run(EMERGENCY) == 7
 
