@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 import httpx
 import pytest
 
+from service.memory.admission import REQUEST_BYTES
 from tests.processes import ORDERLY, Service, start_service, wait_until
 from tests.servers import HOST, Server, start_server
 
@@ -17,10 +18,10 @@ END_SECONDS = 25.0
 BODY = b'{"messages": [{"text": "slow"}]}'
 
 
-def wait_for_bodies(service: Service, size: int) -> None:
-    """Return when the service holds so many bytes of requests under way."""
+def wait_for_requests(service: Service, count: int) -> None:
+    """Return when so many requests are under way in the service."""
     wait_until(
-        lambda: service.health()["memory"]["raw"]["arrayBuffers"] >= size,
+        lambda: service.health()["memory"]["admission"]["held"] >= count * REQUEST_BYTES,
         seconds=1,
         what="requests under way",
     )
@@ -35,7 +36,7 @@ class SlowUpload:
         head = f"POST /v1/sessions/slow/messages HTTP/1.1\r\nHost: b\r\nContent-Length: {len(BODY)}"
         self._socket.sendall(head.encode() + b"\r\nContent-Type: application/json\r\n\r\n")
         self.drip()
-        wait_for_bodies(service, 1)
+        wait_for_requests(service, 1)
 
     def drip(self) -> None:
         """Send the next byte."""
@@ -144,7 +145,7 @@ def test_it_ends_in_time_with_a_frozen_redis_and_open_requests(
             pool.submit(httpx.put, f"http://{HOST}:{service.port}/v1/sessions/{n}", json={})
             for n in range(8)
         ]
-        wait_for_bodies(service, 8 * len("{}"))
+        wait_for_requests(service, 8)
         service.terminate()
         code = service.wait(seconds=5)
 
