@@ -126,7 +126,7 @@ def test_who_waits_for_a_lease_is_sent_to_another_process(service: Service) -> N
     assert httpx.post(url).status_code == 201
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(httpx.post, url, json={"wait": 20}, timeout=25) for _ in range(4)]
-        wait_for_bodies(service, 4 * len('{"wait":20}'))
+        wait_for_requests(service, 4)
         service.terminate()
         answers = [each.result(timeout=3) for each in waiting]
 
