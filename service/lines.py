@@ -98,7 +98,7 @@ class Columns(NamedTuple):
         return self.of(Span(max(0, len(self.seqs) - count), len(self.seqs)))
 
 
-class Lines(msgspec.Struct, frozen=True, gc=False):
+class Lines(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Consecutive messages, rendered. Immutable; no object a message.
 
     Numbers lie in bytes: an array would be one more thing that each garbage collection looks at.

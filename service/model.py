@@ -33,7 +33,7 @@ class Touch(StrEnum):
     NEVER = "never"
 
 
-class ETag(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class ETag(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     """A revision that no other can be mistaken for: `gen` is random at a session's creation."""
 
     gen: str
@@ -44,7 +44,7 @@ class ETag(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return f'"{self.gen}-{self.rev}"'
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     """One conversation, login or chat, without its contents."""
 
     id: SessionId

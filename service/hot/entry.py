@@ -20,7 +20,7 @@ OVERHEAD_BYTES = 1_020
 """Objects of an entry beside its payload; tests compare it with the RSS of many."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     """What is known of a session. Redis's clock = `redis_offset_ms` + the monotonic clock."""
 
     session: Session

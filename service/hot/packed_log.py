@@ -47,7 +47,7 @@ class Found(msgspec.Struct, frozen=True):
     span: Span
 
 
-class PackedLog(msgspec.Struct, frozen=True, gc=False):
+class PackedLog(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A run of consecutive messages that ends with the newest one. Immutable.
 
     `sealed` are elements as Redis has them, up to the last chunk; `tail` are those behind it, each

@@ -27,7 +27,7 @@ Known = Mapping[bytes, bytes | None]
 """Keys and their values; None = known to be absent."""
 
 
-class PackedMap(msgspec.Struct, frozen=True, gc=False):
+class PackedMap(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What is known of a state; `is_complete`: a key that is not in it is absent. Immutable."""
 
     pages: tuple[bytes, ...] = (b"",)

@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from itertools import islice
 
 from service.hot.entry import Entry
+from service.hot.shelf import BLOCK_BYTES, Shelf
 from service.model import ETag, SessionRef
 from service.vitals import HotTierStatus
 
 OPEN_SHARE = 0.125
 """Of the budget: what is sealed, but kept rendered because it was read."""
+
+AT_HAND_SHARE = 0.25
+"""Of the budget: entries that are ready to be read; colder ones are on the shelf."""
 
 SHORTENED_AT_ONCE = 100
 """Sessions: about a millisecond of the event loop."""
@@ -34,14 +38,24 @@ class Fill:
 class HotTier:
     """Least recently used entries leave first."""
 
-    def __init__(self, budget_bytes: int, *, is_told: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        budget_bytes: int,
+        *,
+        at_hand_bytes: int | None = None,
+        is_told: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Hold at most `budget_bytes` of entries, by their weight.
 
+        About `at_hand_bytes` of them are not on the shelf.
         `is_told` says whether every change of what is held is told now (to `invalidate`).
         """
         self.budget_bytes = budget_bytes
         self._is_told = is_told
+        share_bytes = int(budget_bytes * AT_HAND_SHARE)
+        self._at_hand_bytes = share_bytes if at_hand_bytes is None else at_hand_bytes
         self._entries: OrderedDict[SessionRef, Entry] = OrderedDict()
+        self._shelf = Shelf()
         self._fills: dict[SessionRef, list[Fill]] = {}
         self._verified: set[SessionRef] = set()
         self._open: OrderedDict[SessionRef, int] = OrderedDict()
@@ -52,9 +66,9 @@ class HotTier:
     def status(self) -> HotTierStatus:
         """The tier in figures."""
         return HotTierStatus(
-            bytes=self._bytes,
+            bytes=self._bytes + self._shelf.bytes,
             budget_bytes=self.budget_bytes,
-            sessions=len(self._entries),
+            sessions=len(self._entries) + len(self._shelf),
             hits=self._hits,
             misses=self._misses,
             evicted=self._evicted,
@@ -67,11 +81,14 @@ class HotTier:
             self._entries.move_to_end(ref)
             if ref in self._open:
                 self._open.move_to_end(ref)
+        elif (entry := self._shelf.peek(ref)) is not None:
+            self._shelf.discard(ref)
+            self._keep(ref, entry)
         return entry
 
     def peek(self, ref: SessionRef) -> Entry | None:
         """Return an entry that nobody uses by that."""
-        return self._entries.get(ref)
+        return self._entries.get(ref) or self._shelf.peek(ref)
 
     def is_verified(self, ref: SessionRef) -> bool:
         """Whether what is held is what Redis had last, as far as its word of changes has come."""
@@ -79,7 +96,7 @@ class HotTier:
 
     def verify(self, ref: SessionRef, fill: Fill) -> None:
         """Trust what a read has just brought, or confirmed, until a change is told."""
-        if ref in self._entries and not (fill.is_unsure or fill.is_spoiled):
+        if (ref in self._entries or ref in self._shelf) and not (fill.is_unsure or fill.is_spoiled):
             self._verified.add(ref)
 
     def invalidate(self, refs: Iterable[SessionRef] | None) -> None:
@@ -94,11 +111,16 @@ class HotTier:
 
     def reshape(self, ref: SessionRef, gen: str, change: Callable[[Entry], Entry]) -> None:
         """Hold the same content of a session in another form; nobody has used it by that."""
-        entry = self._entries.get(ref)
+        entry = self.peek(ref)
         if entry is None or entry.session.etag.gen != gen:
             return
+        if ref in self._shelf:
+            self._shelf.discard(ref)
+            self._bytes += entry.weight
+            self._entries[ref] = entry
+            self._entries.move_to_end(ref, last=False)  # still colder than all that is at hand
         self._reshape(ref, entry, change(entry))
-        self.evict(self._bytes - self.budget_bytes)
+        self._fit()
 
     def count(self, *, is_hit: bool) -> None:
         """Count a read that was, or was not, answered from here."""
@@ -120,7 +142,7 @@ class HotTier:
 
     def fill(self, ref: SessionRef, entry: Entry | None, fill: Fill) -> None:
         """Keep what a read has brought (None: the session is absent), unless a write was faster."""
-        current = self._entries.get(ref)
+        current = self.peek(ref)
         if fill.is_spoiled or (current and entry and _is_newer(current, entry)):
             return
         self._put(ref, entry)
@@ -128,7 +150,7 @@ class HotTier:
     def wrote(self, ref: SessionRef, etag: ETag, change: Callable[[Entry], Entry]) -> None:
         """Take over a write that led to `etag`; an entry that it does not follow is dropped."""
         self._spoil(ref)
-        entry = self._entries.get(ref)
+        entry = self.peek(ref)
         if entry is None:
             return
         held = entry.session.etag
@@ -143,7 +165,7 @@ class HotTier:
         A retry that finds its work done acknowledges a write whose own reply never came.
         """
         self._spoil(ref)
-        entry = self._entries.get(ref)
+        entry = self.peek(ref)
         if entry is None:
             return
         if entry.session.etag == etag:
@@ -158,7 +180,7 @@ class HotTier:
         """
         is_overtaken = fill.is_spoiled
         self._spoil(ref)
-        current = self._entries.get(ref)
+        current = self.peek(ref)
         if is_overtaken:
             self._put(ref, None)
         elif current is None or not _is_newer(current, entry):
@@ -172,15 +194,17 @@ class HotTier:
     def evict(self, excess_bytes: int) -> int:
         """Drop the coldest entries until that many bytes are free; Redis has them all."""
         freed = 0
-        while self._entries and freed < excess_bytes:
-            ref = next(iter(self._entries))
-            freed += self._entries[ref].weight
-            self._put(ref, None)
-            self._evicted += 1
+        while freed < excess_bytes and (self._shelf or self._entries):
+            before = self.status.bytes
+            refs = self._shelf.evict() if self._shelf else [next(iter(self._entries))]
+            for ref in refs:
+                self._put(ref, None)
+            self._evicted += len(refs)
+            freed += before - self.status.bytes
         return freed
 
     def shorten(self, slice_sessions: int = SHORTENED_AT_ONCE) -> Iterator[int]:
-        """Keep the newest messages of each session alone; yield what that has freed, by slices.
+        """Keep the newest messages alone of what is at hand; yield the bytes freed, by slices.
 
         Between two slices anything may happen to the tier.
         """
@@ -201,14 +225,41 @@ class HotTier:
         previous = self._entries.pop(ref, None)
         if previous is not None:
             self._bytes -= previous.weight
-            self._verified.discard(ref)
             self._open_bytes -= self._open.pop(ref, 0)
-        if entry is None or entry.weight > self.budget_bytes:
-            return
+        self._shelf.discard(ref)
+        self._verified.discard(ref)
+        if entry is not None and entry.weight <= self.budget_bytes:
+            self._keep(ref, entry)
+
+    def _keep(self, ref: SessionRef, entry: Entry) -> None:
         self._entries[ref] = entry
         self._bytes += entry.weight
         self._note_open(ref, entry)
-        self.evict(self._bytes - self.budget_bytes)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Put the coldest of what is at hand on the shelf, and drop what is too much."""
+        while self._bytes > self._at_hand_bytes + BLOCK_BYTES:
+            self._put_away(list(self._take_coldest()))
+        self.evict(self._bytes + self._shelf.bytes - self.budget_bytes)
+
+    def _put_away(self, entries: list[tuple[SessionRef, Entry]]) -> None:
+        """Put entries on the shelf; where the system gives no memory for that, drop them."""
+        try:
+            self._shelf.put(entries)
+        except OSError:
+            self._evicted += len(entries)
+            self._verified.difference_update(ref for ref, _ in entries)
+
+    def _take_coldest(self) -> Iterator[tuple[SessionRef, Entry]]:
+        """Take about a block of the coldest from what is at hand, with nothing rendered."""
+        taken = 0
+        while self._entries and taken < BLOCK_BYTES:
+            ref, entry = self._entries.popitem(last=False)
+            taken += entry.weight
+            self._bytes -= entry.weight
+            self._open_bytes -= self._open.pop(ref, 0)
+            yield ref, entry.closed()
 
     def _reshape(self, ref: SessionRef, entry: Entry, changed: Entry) -> None:
         self._bytes += changed.weight - entry.weight

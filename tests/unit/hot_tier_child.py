@@ -60,6 +60,7 @@ SHAPES = {
 }
 AT_MS = 1_700_000_000_000
 SEAL_EVERY = 32
+AT_HAND_BYTES = 4_194_304
 dice = Random(1)
 
 
@@ -149,18 +150,21 @@ def insert(hot: HotTier, number: int, shape: Shape) -> None:
         hot.reshape(ref, entry.session.etag.gen, opened)
 
 
-def evict(hot: HotTier, sessions: int, how: str) -> None:
-    """Drop one half of the sessions: the oldest, or any, namely those that were not read last."""
-    if how != "coldest":
-        for number in dice.sample(range(sessions), sessions):
-            hot.get(ref_of(number))
+def read_in_any_order(hot: HotTier, sessions: int) -> None:
+    """Have sessions that lie side by side be used at different times."""
+    for number in dice.sample(range(sessions), sessions):
+        hot.get(ref_of(number))
+
+
+def evict_half(hot: HotTier) -> None:
+    sessions = hot.status.sessions
     while hot.status.sessions > sessions // 2:
         hot.evict(1)
 
 
 def main(name: str, how: str) -> None:
     """Fill, evict as told, and print what that has taken and brought."""
-    hot = HotTier(1 << 40)
+    hot = HotTier(1 << 40, at_hand_bytes=AT_HAND_BYTES)
     shapes = [shape for shape in SHAPES[name] for _ in range(shape.sessions)]
     dice.shuffle(shapes)
     for shape in SHAPES[name]:
@@ -170,7 +174,8 @@ def main(name: str, how: str) -> None:
     for number, shape in enumerate(shapes):
         insert(hot, number, shape)
     if how == "churned":
-        evict(hot, len(shapes), how)
+        read_in_any_order(hot, len(shapes))
+        evict_half(hot)
         for number, shape in enumerate(shapes):
             if hot.peek(ref_of(number)) is None:
                 insert(hot, number, shape)
@@ -184,13 +189,16 @@ def main(name: str, how: str) -> None:
         "weight": hot.status.bytes,
     }
     if how in {"coldest", "random"}:
+        if how == "random":
+            read_in_any_order(hot, len(shapes))
         trim = ctypes.CDLL(None).malloc_trim
         trim(0)
         before_rss, before_bytes = own_rss_bytes(), hot.status.bytes
-        evict(hot, len(shapes), how)
+        evict_half(hot)
         trim(0)
         report["evicted"] = before_bytes - hot.status.bytes
         report["returned"] = before_rss - own_rss_bytes()
+        report["rssPerWeight"] = (before_rss - empty_bytes) / before_bytes
     sys.stdout.write(json.dumps(report))
 
 

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from service.chunks import pack_message, seal
 from service.codec import pack_value
-from service.hot import Entry, Fill, HotTier
+from service.hot import Entry, Fill, HotTier, shelf
 from service.hot.entry import OVERHEAD_BYTES
 from service.hot.packed_log import LEAST_LINES, PackedLog
+from service.hot.shelf import BLOCK_BYTES
 from service.lines import Columns
 from service.model import (
     ETag,
@@ -24,6 +25,7 @@ from service.model import (
     Reading,
     Session,
     SessionId,
+    SessionRef,
     StateKey,
     StatePart,
     StoredValue,
@@ -238,7 +240,10 @@ class Accounting(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hot = HotTier(6 * OVERHEAD_BYTES)
+        self.hot = self.make()
+
+    def make(self) -> HotTier:
+        return HotTier(6 * OVERHEAD_BYTES)
 
     @rule(ref=names, rev=st.integers(1, 5), size=st.integers(0, 5_000))
     def fill(self, ref: object, rev: int, size: int) -> None:
@@ -263,19 +268,54 @@ class Accounting(RuleBasedStateMachine):
     def evict(self, excess: int) -> None:
         before = self.hot.status.bytes
         freed = self.hot.evict(excess)
-        assert self.hot.status.bytes == before - freed
+        assert self.hot.status.bytes == before - freed <= before
         assert freed >= min(excess, before)
 
     @invariant()
     def bytes_are_true(self) -> None:
         entries = self.hot._entries.values()
-        assert self.hot.status.bytes == sum(held.weight for held in entries)
+        weight = sum(held.weight for held in entries)
+        assert self.hot.status.bytes == weight + self.hot._shelf.bytes
+        assert self.hot.status.sessions == len(entries) + len(self.hot._shelf)
         assert self.hot.status.bytes <= self.hot.budget_bytes
         assert not self.hot._fills
 
 
+class AccountingOfAShelf(Accounting):
+    """The same if all but what was used last is on the shelf."""
+
+    def make(self) -> HotTier:
+        return HotTier(1_000_000, at_hand_bytes=5_000 - BLOCK_BYTES)
+
+    @rule(ref=Accounting.names)
+    def use(self, ref: SessionRef) -> None:
+        assert self.hot.get(ref) == self.hot.peek(ref)
+
+    @rule(ref=Accounting.names)
+    def trust(self, ref: SessionRef) -> None:
+        self.hot.verify(ref, Fill())
+        assert (ref in self.hot._verified) == (self.hot.peek(ref) is not None)
+
+    @rule(ref=Accounting.names, key=st.text(max_size=5))
+    def reshape(self, ref: SessionRef, key: str) -> None:
+        view = view_of({StateKey(key): StoredValue(Value(key.encode()), 1)}, 1)
+        reading = Reading(state=StatePart.ALL)
+        self.hot.reshape(ref, "gen", lambda held: held.filled(reading, view))
+        held = self.hot.peek(ref)
+        if held is not None:
+            answer = held.view(reading, 0.0)
+            assert answer is not None
+            assert answer.values == view.values
+
+    @invariant()
+    def only_what_is_held_is_trusted(self) -> None:
+        assert all(self.hot.peek(ref) for ref in self.hot._verified)
+
+
 TestAccounting = Accounting.TestCase
 TestAccounting.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+TestAccountingOfAShelf = AccountingOfAShelf.TestCase
+TestAccountingOfAShelf.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
 WINDOWS = st.builds(
@@ -503,3 +543,75 @@ def test_no_object_of_a_session_at_rest_is_in_the_collectors_sight() -> None:
         parts += part if isinstance(part, tuple) else ()
     assert gc.is_tracked(hot._entries)  # what would be told of
     assert len(parts) > 100
+
+
+def shelved(hot: HotTier, count: int = 8) -> list[SessionRef]:
+    """Fill a tier that keeps nothing at hand; return whose entries are on its shelf."""
+    refs = [ref_of(str(number)) for number in range(count)]
+    for rev, ref in enumerate(refs, 1):
+        hot.created(ref, entry(rev), hot.begin_fill(ref))
+    assert not hot._entries
+    return refs
+
+
+@pytest.fixture
+def put_away() -> HotTier:
+    return HotTier(1_000_000, at_hand_bytes=-BLOCK_BYTES)
+
+
+def test_what_is_on_the_shelf_is_held_as_what_is_at_hand(put_away: HotTier) -> None:
+    refs = shelved(put_away)
+
+    assert [held.session.etag.rev for held in map(put_away.peek, refs) if held] == [*range(1, 9)]
+    assert put_away.get(refs[3]) == entry(4)
+    put_away.wrote(refs[5], ETag(gen="gen", rev=7), advanced)
+    assert put_away.peek(refs[5]) == entry(7)
+    put_away.fill(refs[6], entry(2), Fill())
+    assert put_away.peek(refs[6]) == entry(7)
+    put_away.confirmed(refs[7], ETag(gen="other", rev=9), lambda held: held)
+    assert put_away.peek(refs[7]) is None
+    put_away.deleted(refs[0])
+    assert put_away.peek(refs[0]) is None
+    assert put_away.status.sessions == 6
+
+
+def test_what_has_been_on_the_shelf_for_longest_leaves_first(put_away: HotTier) -> None:
+    refs = shelved(put_away)
+    put_away.verify(refs[0], Fill())
+    put_away.get(refs[0])
+    put_away.verify(refs[0], Fill())
+    put_away.verify(refs[1], Fill())
+    put_away.evict(1)
+
+    assert put_away.peek(refs[0]) is not None
+    assert put_away.peek(refs[1]) is None
+    assert put_away._verified == {refs[0]}
+    assert put_away.status.evicted == 1
+    put_away.evict(1 << 30)
+    assert put_away.status.bytes == put_away.status.sessions == 0
+
+
+def test_sealing_does_not_make_a_session_that_is_on_the_shelf_warmer() -> None:
+    hot = HotTier(1_000_000, at_hand_bytes=3_000 - BLOCK_BYTES)
+    refs = [ref_of(str(number)) for number in range(6)]
+    for ref in refs:
+        hot.created(ref, entry(), hot.begin_fill(ref))
+    assert refs[0] in hot._shelf
+    kept = [*hot._entries]
+    hot.reshape(refs[0], "gen", advanced)
+
+    assert [*hot._entries] in ([refs[0], *kept], kept, [])
+    assert hot.peek(refs[0]) == entry(2)
+
+
+def test_without_memory_for_a_block_its_entries_are_dropped(
+    put_away: HotTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(shelf, "mmap", refuse)
+    shelved(put_away, 3)
+
+    assert put_away.status.sessions == put_away.status.bytes == 0
+    assert put_away.status.evicted == 3

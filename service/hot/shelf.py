@@ -1,0 +1,137 @@
+"""Entries that were not used for a while, packed side by side in blocks.
+
+Small objects that leave one by one leave holes, which no trim gives back to the system: of sessions
+of 1 KB that were evicted in any order nothing came back. A block is a mapping of its own: the
+system has it back when it goes, and no other allocation can settle in it.
+"""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
+
+import msgspec
+
+from service.hot.entry import Entry
+from service.model import SessionRef
+
+BLOCK_BYTES = 65_536
+"""Of entries by their weight: in a block, which is a little smaller, or of its only entry."""
+
+OVERHEAD_BYTES = 270
+"""What is kept of an entry beside its block, by the RSS of many."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Entry)
+
+Packed = tuple[SessionRef, bytes]
+
+
+class _Block(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Entries of some sessions, in the order of their bytes."""
+
+    number: int
+    refs: tuple[SessionRef, ...]
+    starts: bytes
+    data: mmap
+
+    @classmethod
+    def of(cls, number: int, entries: Sequence[Packed]) -> "_Block":
+        starts = list(accumulate((len(packed) for _, packed in entries), initial=0))
+        data = mmap(-1, starts[-1], flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        for _, packed in entries:
+            data.write(packed)
+        refs = tuple([ref for ref, _ in entries])
+        return cls(number, refs, array("I", starts).tobytes(), data)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory: whole pages."""
+        return -(-len(self.data) // PAGESIZE) * PAGESIZE
+
+    def find(self, ref: SessionRef) -> memoryview:
+        """Return where the bytes of a session's entry are."""
+        index = self.refs.index(ref)
+        start, end = memoryview(self.starts).cast("I")[index : index + 2]
+        return memoryview(self.data)[start:end]
+
+
+class Shelf:
+    """Blocks of entries; what was put first stands in front."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._places: dict[SessionRef, _Block] = {}
+        self._blocks: OrderedDict[int, _Block] = OrderedDict()
+        self._gone: dict[int, int] = {}
+        self._sparse: list[int] = []
+        self._block_bytes = self._number = self._most = 0
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, ref: SessionRef) -> bool:
+        return ref in self._places
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of memory, those of entries that were taken out of blocks included."""
+        return self._block_bytes + OVERHEAD_BYTES * len(self._places)
+
+    def put(self, entries: Sequence[tuple[SessionRef, Entry]]) -> None:
+        """Make a block of entries, and of what is left of blocks that have become sparse.
+
+        Raises OSError if the system gives no memory.
+        """
+        packed = [(ref, _encoder.encode(entry)) for ref, entry in entries]
+        room = BLOCK_BYTES
+        while self._sparse and room > 0:
+            number = self._sparse.pop()
+            if number in self._blocks:
+                rest = list(self._remove(self._blocks[number]))
+                packed += rest
+                room -= sum(len(each) for _, each in rest)
+        self._number += 1
+        block = self._blocks[self._number] = _Block.of(self._number, packed)
+        self._places.update(dict.fromkeys(block.refs, block))
+        self._block_bytes += block.weight
+        self._most = max(self._most, len(self._places))
+
+    def peek(self, ref: SessionRef) -> Entry | None:
+        """Return an entry, and leave it where it is."""
+        block = self._places.get(ref)
+        return None if block is None else _decoder.decode(block.find(ref))
+
+    def discard(self, ref: SessionRef) -> None:
+        """Forget an entry; its bytes go when its block goes, or is made anew."""
+        block = self._places.pop(ref, None)
+        if block is None:
+            return
+        gone = self._gone[block.number] = self._gone.get(block.number, 0) + 1
+        if gone == len(block.refs):
+            self._drop(block)
+        elif gone == len(block.refs) // 2:
+            self._sparse.append(block.number)
+
+    def evict(self) -> list[SessionRef]:
+        """Drop the block in front; return whose entries were in it."""
+        block = next(iter(self._blocks.values()))
+        refs = [ref for ref, _ in self._remove(block)]
+        if len(self._places) * 2 <= self._most:
+            self._places = dict(self._places)  # which by itself never shrinks
+            self._most = len(self._places)
+        return refs
+
+    def _remove(self, block: _Block) -> Iterator[Packed]:
+        """Drop a block; yield what was still there of it."""
+        self._drop(block)
+        for ref in block.refs:
+            if self._places.get(ref) is block:
+                del self._places[ref]
+                yield ref, bytes(block.find(ref))
+
+    def _drop(self, block: _Block) -> None:
+        del self._blocks[block.number]
+        self._gone.pop(block.number, None)
+        self._block_bytes -= block.weight
