@@ -65,14 +65,14 @@ async def test_the_standard_tier_evicts_what_is_asked_for(hot: HotTier, excess_b
     assert lever(hot).estimate(relief) == min(excess_bytes, before_bytes)
     freed = await lever(hot).run(relief)
     assert freed == before_bytes - hot.status.bytes
-    assert min(excess_bytes, before_bytes) <= freed <= excess_bytes + 2_000
+    assert min(excess_bytes, before_bytes) <= freed <= excess_bytes + STEP_BYTES
 
 
 @pytest.mark.parametrize("excess_bytes", [1, 2 * BUDGET_BYTES])
 async def test_the_emergency_tier_leaves_the_floor(hot: HotTier, excess_bytes: int) -> None:
     relief = Relief(tier=Tier.EMERGENCY, excess_bytes=excess_bytes)
     await lever(hot).run(relief)
-    assert FLOOR_BYTES - 2_000 <= hot.status.bytes <= FLOOR_BYTES
+    assert FLOOR_BYTES - STEP_BYTES <= hot.status.bytes <= FLOOR_BYTES
     assert await lever(hot).run(relief) == 0
 
 

@@ -83,7 +83,7 @@ async def test_a_rise_to_emergency_is_answered_at_once() -> None:
     assert stuck.cleanups == before + 1
 
 
-@settings(deadline=None)  # a minute or so of ticks
+@settings(deadline=None, max_examples=50)  # up to 600 ticks each
 @given(st.lists(st.integers(-8, 8), min_size=20, max_size=60), st.floats(0, 1))
 def test_no_load_makes_it_evict_below_the_mark(steps: list[int], stickiness: float) -> None:
     busy = Scene(FakeMemory(hot_bytes=40 * MIB, stickiness=stickiness))
