@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ MESSAGE_BYTES = (200, 600, 2_000, 6_000, 16_384)
 BODY_BYTES = (16_384, 262_144, MIB, 4 * MIB)
 OPEN_CHATS, GOES_ON, BODY_EACH = 64, 0.8, 0.1
 SAMPLES = 5_000
+SESSIONS = 50_000
 CONTROL_SECONDS = 0.05
 """As long as a clean-up: what gaps there are without one, because others use the machine."""
 
@@ -237,14 +239,32 @@ def show_samples() -> None:
             show_sample(quota.source, probe)
 
 
+def show_collection() -> None:
+    """Print what a full collection costs with many sessions in the hot tier."""
+    hot, random = HotTier(1 << 40), Random(1)  # noqa: S311 # data, no secret
+    freeze_heap()
+    for number in range(SESSIONS):
+        ref, entry, _ = grown(grown(new_chat(number), random), random)
+        fill = hot.begin_fill(ref)
+        hot.created(ref, entry, fill)
+        hot.end_fill(ref, fill)
+    costs = []
+    for _ in range(RUNS):
+        began = time.process_time()
+        gc.collect()
+        costs.append((time.process_time() - began) * 1_000)
+    print(f"full collection with {SESSIONS:,} sessions: median {statistics.median(costs):.1f} ms")
+
+
 def main() -> None:
-    """Measure samples, then both tiers."""
+    """Measure samples and a collection, then both tiers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mmap-threshold", type=int, help="fixed, instead of glibc's own moving")
     threshold = parser.parse_args().mmap_threshold
     if threshold:
         libc().mallopt(M_MMAP_THRESHOLD, threshold)
     show_samples()
+    show_collection()
     for tier in (Tier.STANDARD, Tier.EMERGENCY):
         library = TimedLibrary()
         show_runs(tier, asyncio.run(run_storms(tier, library)))

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from scripts.storming import group
+from scripts.storming.group import V2, Hierarchy
 
 SMALL_REQUESTS = {
     "MAX_BODY_BYTES": "1048576",
@@ -15,37 +17,6 @@ SMALL_REQUESTS = {
     "MAX_VALUE_BYTES": "524288",
 }
 """Settings that leave most of a small quota to the hot tier."""
-
-
-@dataclass(frozen=True)
-class Hierarchy:
-    """Where memory groups can be made, and what their files are called."""
-
-    source: str
-    parent: Path
-    limit: str
-    counter: str
-
-
-V1 = Hierarchy(
-    source="cgroup1",
-    parent=Path("/sys/fs/cgroup/memory"),
-    limit="memory.limit_in_bytes",
-    counter="memory.usage_in_bytes",
-)
-V2 = Hierarchy(
-    source="cgroup2",
-    parent=Path("/sys/fs/cgroup"),
-    limit="memory.max",
-    counter="memory.current",
-)
-
-
-def has_memory(hierarchy: Hierarchy) -> bool:
-    if hierarchy is V1:
-        return (V1.parent / V1.limit).exists()
-    controllers = V2.parent / "cgroup.subtree_control"
-    return controllers.exists() and "memory" in controllers.read_text().split()
 
 
 @contextmanager
@@ -79,7 +50,7 @@ def _make_groups(
 
 def find_hierarchy() -> Hierarchy:
     """Return the hierarchy of this machine; skip the test where there is none."""
-    for candidate in (V1, V2):
-        if has_memory(candidate):
-            return candidate
-    pytest.skip("no memory groups are mounted here")
+    try:
+        return group.find_hierarchy()
+    except group.NoGroup as error:
+        pytest.skip(str(error))

@@ -17,10 +17,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.memory.plan import make_plan
+from service.memory.tiers import DEFAULT_MARKS
+from service.model import Limits
+
 DATA = Path(__file__).resolve().parents[2] / "docs" / "performance.json"
 MIB = 1_048_576
-HOT_SHARE, BUSY_SHARE, REDIS_SHARE = 0.25, 0.7, 0.85
-"""Of the quota for the hot tier; of a core that may be busy; of a Redis that may be full."""
+BUSY_SHARE, REDIS_SHARE = 0.7, 0.85
+"""Of a core that may be busy; of a Redis that may be full."""
+
+OWN_BYTES = 40 * MIB
+"""Of the service before it holds anything."""
 
 DYNOS = (("basic or standard-1x", 512), ("standard-2x", 1_024), ("performance-m", 2_560))
 PLANS_MB = (25, 50, 100, 250, 500, 1_024, 7_168)
@@ -107,6 +114,11 @@ def _empty_bytes(model: Model) -> float:
     return max(0.0, model.session_bytes[first] - slope * first)
 
 
+def hot_bytes(quota_mb: float) -> int:
+    """Return the budget of the hot tier, as the service plans it."""
+    return make_plan(int(quota_mb * MIB), OWN_BYTES, DEFAULT_MARKS, Limits()).hot_bytes
+
+
 def capacity(model: Model, case: Case) -> Capacity:
     """Compute what the case holds."""
     size = session_bytes(model, case.messages, case.message_bytes)
@@ -116,7 +128,7 @@ def capacity(model: Model, case: Case) -> Capacity:
         session_bytes=size,
         sessions=sessions,
         messages=int(sessions * case.messages),
-        hot_sessions=int(case.quota_mb * MIB * HOT_SHARE / hot),
+        hot_sessions=int(hot_bytes(case.quota_mb) / hot),
         dyno_turns=BUSY_SHARE * case.core * 1e6 / model.turn_cpu_us,
         redis_turns=BUSY_SHARE * case.core * 1e6 / model.turn_redis_cpu_us,
     )

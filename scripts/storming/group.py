@@ -19,9 +19,10 @@ class NoGroup(Exception):
 class Hierarchy:
     """Where groups can be made, and what their files are called."""
 
+    source: str
     parent: Path
     limit: str
-    usage: str
+    counter: str
     swap: dict[str, str]
     peak: str
     kills: str
@@ -29,18 +30,20 @@ class Hierarchy:
 
 
 V1 = Hierarchy(
+    source="cgroup1",
     parent=Path("/sys/fs/cgroup/memory"),
     limit="memory.limit_in_bytes",
-    usage="memory.usage_in_bytes",
+    counter="memory.usage_in_bytes",
     swap={"memory.swappiness": "0"},
     peak="memory.max_usage_in_bytes",
     kills="memory.oom_control",
     used=frozenset({"total_rss", "total_swap"}),
 )
 V2 = Hierarchy(
+    source="cgroup2",
     parent=Path("/sys/fs/cgroup"),
     limit="memory.max",
-    usage="memory.current",
+    counter="memory.current",
     swap={"memory.swap.max": "0"},
     peak="memory.peak",
     kills="memory.events",
@@ -62,7 +65,7 @@ class Group:
     @property
     def usage(self) -> Path:
         """The file that tells all that counts, the page cache too; hardly late."""
-        return self.path / self.hierarchy.usage
+        return self.path / self.hierarchy.counter
 
     def used_bytes(self) -> int:
         """Anonymous memory and swap of all its processes; may lag by a second."""
@@ -88,8 +91,9 @@ def sum_lines(text: str, names: frozenset[str]) -> int:
 @contextmanager
 def memory_group(quota_bytes: int) -> Iterator[Group]:
     """Make a group; it is gone at the end, as its processes must be. Raises NoGroup."""
-    path = _hierarchy().parent / f"ballast-storm-{os.getpid()}-{time.monotonic_ns()}"
-    group = Group(hierarchy=_hierarchy(), path=path)
+    hierarchy = find_hierarchy()
+    path = hierarchy.parent / f"ballast-storm-{os.getpid()}-{time.monotonic_ns()}"
+    group = Group(hierarchy=hierarchy, path=path)
     try:
         path.mkdir()
     except OSError as error:
@@ -101,7 +105,8 @@ def memory_group(quota_bytes: int) -> Iterator[Group]:
         _remove(path)
 
 
-def _hierarchy() -> Hierarchy:
+def find_hierarchy() -> Hierarchy:
+    """Return the hierarchy of this machine. Raises NoGroup."""
     controllers = V2.parent / "cgroup.subtree_control"
     if (V1.parent / V1.limit).exists():
         return V1

@@ -20,6 +20,8 @@ HEAD_BYTES = 65_536 + 8_192
 HEAD_SECONDS = 10.0
 SILENT_SECONDS = 30.0
 
+LINGER_SECONDS = 1.0
+
 SLOW_READER_SECONDS = 30.0
 """In which a client has to take about 100 KiB of a large answer, or be cut."""
 
@@ -40,11 +42,19 @@ class TurnTransport:
     parsing the request. All that is not about writing is the transport's own.
     """
 
-    __slots__ = ("_loop", "_size", "_transport", "_written")
+    __slots__ = ("_is_lingering", "_is_sending", "_loop", "_size", "_transport", "_written")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        is_sending: Callable[[], bool],
+    ) -> None:
+        """Write through `transport`; `is_sending` tells whether more of a request is to come."""
         self._transport = transport
         self._loop = loop
+        self._is_sending = is_sending
+        self._is_lingering = False
         self._written: list[bytes] = []
         self._size = 0
 
@@ -66,9 +76,23 @@ class TurnTransport:
         self._size += len(data)
 
     def close(self) -> None:
-        """Send what was written, then close."""
+        """Send what was written, then close.
+
+        Who is still sending is listened to for a moment: a socket that is closed with unread bytes
+        is reset, and the answer may be lost with it.
+        """
         self._flush()
-        self._transport.close()
+        if not self._is_sending() or self.is_closing():
+            self._transport.close()
+            return
+        self._is_lingering = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._loop.call_later(LINGER_SECONDS, self._transport.close)
+
+    def is_closing(self) -> bool:
+        """Whether the end has begun: what comes now is dropped."""
+        return self._is_lingering or self._transport.is_closing()
 
     def _flush(self) -> None:
         written, self._written, self._size = self._written, [], 0
@@ -95,7 +119,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first byte, but not for ever."""
-        super().connection_made(cast("asyncio.Transport", TurnTransport(transport, self.loop)))
+        ours = TurnTransport(transport, self.loop, lambda: self.scope is not self._finished)
+        super().connection_made(cast("asyncio.Transport", ours))
         self._arm(self.silent_seconds, self.transport.close)
 
     def on_message_complete(self) -> None:
@@ -106,6 +131,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before the head is complete: its parts are kept in memory until then."""
+        if self.transport.is_closing():
+            return
         self._head_bytes += len(data)
         super().data_received(data)
         if self.scope is not self._finished or self._patience is not None:

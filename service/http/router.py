@@ -4,6 +4,7 @@ Segments at odd places are names (/v1/sessions/{id}/state/{key}); the others are
 found by its words and its length: one look-up, whatever the number of routes.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -95,7 +96,10 @@ class Router(Starlette):
             return
         except Exception as error:  # noqa: BLE001 # a defect must not become a bare 500
             hold.release()
-            response = await _refuse(_told(error, request_id), scope["state"], body, request_id)
+            response = problem_response(_told(error, request_id), request_id.decode())
+        # Not while the error is at hand: its frames keep what has come of the body.
+        if not body.is_over:
+            await _drain(body, response, scope["state"]["draining"])
         await send_response(response, scope, request_id, send)
         hold.release()
 
@@ -162,14 +166,9 @@ def _told(error: Exception, request_id: bytes) -> ServiceError:
     return Internal("This is a defect, and it is logged.")
 
 
-async def _refuse(
-    error: ServiceError, parts: LifespanState, body: Body, request_id: bytes
-) -> Response:
-    """Return a problem, when the client is listening: it does not while it is sending."""
-    if not body.is_over:
-        async with parts["draining"]:
-            await body.drain()
-    response = problem_response(error, request_id.decode())
+async def _drain(body: Body, response: Response, draining: asyncio.Semaphore) -> None:
+    """Wait until the client listens: it does not while it sends. Who sends too much is cut off."""
+    async with draining:
+        await body.drain()
     if not body.is_over:
         response.headers = (*response.headers, CLOSE)
-    return response

@@ -74,7 +74,8 @@ async def test_a_request_costs_what_the_page_says(
     seen = await _calls(api, monitored, method, *REQUESTS[method, pattern])
 
     scripts, others = documented()[method, pattern]
-    assert [name for name in seen if name not in {"EVALSHA", "INFO"}] == others  # the watch asks, too
+    # The watch asks, too.
+    assert [name for name in seen if name not in {"EVALSHA", "INFO"}] == others
     assert seen.count("EVALSHA") == scripts
 
 

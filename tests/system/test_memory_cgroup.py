@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts.storming.group import Hierarchy
 from service.memory.levers import MallocTrim
 from service.memory.machine import own_rss_bytes
-from tests.memory_groups import Hierarchy, find_hierarchy, memory_groups
+from tests.memory_groups import find_hierarchy, memory_groups
 
 MIB = 1_048_576
 QUOTA_BYTES = 256 * MIB

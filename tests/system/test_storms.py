@@ -3,7 +3,10 @@
 Each has its control: without admission the same storm kills it, or passes the emergency mark.
 """
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +14,10 @@ from scripts.storming import report
 from scripts.storming.__main__ import CONTROLS
 from scripts.storming.run import ADMISSION, Order, rehearse
 from scripts.storming.stage import can_group
+from tests.processes import ROOT, clean_environ
 
 REASON = can_group()
-pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
+in_a_group = pytest.mark.skipif(bool(REASON), reason=REASON)
 
 QUOTA_MB = 192
 SECONDS = 3.0
@@ -23,6 +27,7 @@ def order(load: str) -> Order:
     return Order(load=load, quota_mb=QUOTA_MB, seconds=SECONDS, bursts=2)
 
 
+@in_a_group
 @pytest.mark.parametrize("load", CONTROLS)
 def test_a_storm_neither_ends_the_service_nor_changes_an_answer(load: str) -> None:
     result = rehearse(order(load))
@@ -32,8 +37,41 @@ def test_a_storm_neither_ends_the_service_nor_changes_an_answer(load: str) -> No
     assert result.account.shed > 0  # it was one
 
 
+@in_a_group
 @pytest.mark.parametrize("load", CONTROLS)
 def test_without_admission_the_same_storm_does(load: str) -> None:
     result = rehearse(replace(order(load), settings={"MEMORY_FAULT": ADMISSION}))
     assert not result.has_survived or result.peak_percent > report.PEAK_PERCENT
     assert (result.account.lost, result.account.changed) == (0, 0)
+
+
+@in_a_group
+def test_the_kernel_counts_what_its_own_group_uses() -> None:
+    result = rehearse(replace(order("idle"), seconds=1.0))
+    assert result.actions == []
+    assert 0 < result.peak_percent < 50
+    assert result.kernel_peak_bytes > 0
+
+
+def test_without_a_group_the_quota_is_told_and_the_process_is_weighed() -> None:
+    result = rehearse(replace(order("idle"), seconds=1.0, grouped=False))
+    assert report.faults(result) == []
+    assert 0 < result.peak_percent < 50
+    assert result.kernel_peak_bytes == 0
+
+
+def test_the_command_tells_and_writes_what_happened(tmp_path: Path) -> None:
+    words = ("--load", "idle", "--seconds", "1", "--quota", "192", "--out", str(tmp_path))
+    ended = subprocess.run(
+        [sys.executable, "-m", "scripts.storming", *words],
+        cwd=ROOT,
+        env=clean_environ(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "| `idle` | 192 | yes |" in ended.stdout
+    assert (tmp_path / "storms.md").exists()
+    assert (tmp_path / "storms-idle.svg").exists()

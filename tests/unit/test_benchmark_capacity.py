@@ -63,7 +63,7 @@ def test_a_redis_holds_what_its_bytes_allow() -> None:
     it = capacity.capacity(MODEL, CASE)
     assert it.sessions == int(25 * MIB * 0.85 / 5_450)
     assert it.messages == it.sessions * 100
-    assert it.hot_sessions == int(512 * MIB * 0.25 / 5_000)
+    assert it.hot_sessions == int(capacity.hot_bytes(512) / 5_000)
     assert (it.dyno_turns, it.redis_turns) == pytest.approx((7_000, 35_000))
 
 

@@ -7,17 +7,19 @@ from typing import cast
 
 import pytest
 
+from service.http import protocol
 from service.http.protocol import TurnTransport
 
 
 class Writer(asyncio.Protocol):
     """A protocol that writes through a TurnTransport and notes when it has to pause."""
 
-    is_paused = False
+    is_paused = is_sent_to = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         loop = asyncio.get_running_loop()
-        self.transport = TurnTransport(cast("asyncio.Transport", transport), loop)
+        ours = cast("asyncio.Transport", transport)
+        self.transport = TurnTransport(ours, loop, lambda: self.is_sent_to)
 
     def pause_writing(self) -> None:
         self.is_paused = True
@@ -66,3 +68,23 @@ async def test_who_writes_much_in_one_turn_is_told_to_pause(
         writer.transport.write(b"x" * 4_096)
         chunks += 1
         assert chunks < 1_000
+
+
+async def test_who_is_still_sending_hears_the_end_before_the_socket_is_closed(
+    pair: tuple[Writer, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.05)
+    writer, reader = pair
+    writer.is_sent_to = True
+    reader.send(b"more of a body")
+    writer.transport.write(b"answer")
+    writer.transport.close()
+
+    assert writer.transport.is_closing()
+    await asyncio.sleep(0)
+    reader.send(b"and more")
+    assert reader.recv(99) == b"answer"
+    assert reader.recv(99) == b""
+    await asyncio.sleep(0.1)
+    with pytest.raises(OSError):  # noqa: PT011 # broken pipe, or reset
+        reader.send(b"too late")
