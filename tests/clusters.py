@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from redis import Redis
@@ -14,6 +14,7 @@ from tests.servers import (
     READY_SECONDS,
     Flavour,
     Server,
+    ServerFailed,
     free_port,
     start_server,
 )
@@ -100,9 +101,11 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 
 def _start_node(flavour: Flavour) -> Server:
-    """Start a node; it listens to the others at a port that is 10,000 higher."""
-    port = next(port for port in iter(free_port, None) if port < HIGHEST_PORT)
-    return start_server(flavour, *OPTIONS, port=port)
+    """Start a node; it listens to the others at a port that is 10,000 higher, if that is free."""
+    for port in (port for port in iter(free_port, None) if port < HIGHEST_PORT):
+        with suppress(ServerFailed):
+            return start_server(flavour, *OPTIONS, port=port)
+    raise AssertionError  # pragma: no cover - there are more ports
 
 
 def _knows(node: Server, count: int) -> bool:
