@@ -88,7 +88,8 @@ def run(wanted: Iterator[Order]) -> list[Result]:
     for order in wanted:
         results.append(rehearse(order))
         show("")
-        print(" | ".join(report.row(results[-1])), file=sys.stderr, flush=True)
+        codes = results[-1].account.codes or ""
+        print(" | ".join(report.row(results[-1])), codes, file=sys.stderr, flush=True)
     return results
 
 

@@ -49,7 +49,8 @@ class Tally:
     """What clients saw.
 
     `shed` = answers 503, `bare` = those that do not say when to come again, `unseen` = calls
-    without an answer, `cut` = answers without their end, `garbled` = parts that were wrong.
+    without an answer, `cut` = answers without their end, `garbled` = parts that were wrong; `codes`
+    = answers that are no 2xx, by their status and code.
     """
 
     acknowledged: int = 0
@@ -58,15 +59,15 @@ class Tally:
     unseen: int = 0
     cut: int = 0
     garbled: int = 0
-    others: Counter[int] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
 
     def note(self, reply: Reply) -> None:
         """Count an answer."""
+        if reply.status >= HTTPStatus.BAD_REQUEST:
+            self.codes[f"{reply.status} {reply.code}"] += 1
         if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
             self.shed += 1
             self.bare += reply.retry_seconds is None
-        elif reply.status >= HTTPStatus.BAD_REQUEST:
-            self.others[reply.status] += 1
 
 
 @dataclass(slots=True, kw_only=True)

@@ -43,7 +43,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     bare: int = 0
     unseen: int = 0
     cut: int = 0
-    others: dict[str, int] = {}
+    codes: dict[str, int] = {}
     checked: int = 0
     lost: int = 0
     changed: int = 0
@@ -59,7 +59,7 @@ def tell(phase: Literal["storm", "over", "read"], tally: Tally, verdict: Verdict
         bare=tally.bare,
         unseen=tally.unseen,
         cut=tally.cut,
-        others={str(status): number for status, number in tally.others.items()},
+        codes=dict(tally.codes),
         checked=verdict.checked,
         lost=verdict.lost,
         changed=verdict.changed + tally.garbled,

@@ -18,6 +18,7 @@ COLUMNS = (
     "acknowledged", "lost", "changed", "shed", "seen as 503", "pause ms", "/health p99 ms",
 )  # fmt: skip
 PAGE = "storms.md"
+DEFECTS = ("500", "507")
 
 INTRODUCTION = """# Storms
 
@@ -131,7 +132,9 @@ def faults(result: Result) -> list[str]:
                 f"{said.unseen} calls saw no answer",
             ),
         ]
+    bad = {code: n for code, n in said.codes.items() if code.startswith(DEFECTS)}
     rules += [
+        (bool(bad), f"answers that may not be: {bad}"),
         (said.lost > 0, f"{said.lost} acknowledged writes are lost"),
         (said.changed > 0, f"{said.changed} answers are not what was written"),
         (said.unread > 0, f"{said.unread} sessions could not be read back"),

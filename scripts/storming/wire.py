@@ -1,6 +1,7 @@
 """A bot's connection: plain asyncio, one request at a time, kept until it breaks."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from scripts.embedded_valkey import HOST
 
 PATIENCE_SECONDS = 60.0
 STREAM_BYTES = 1_048_576
+CODE = re.compile(rb'"code":"(\w+)"')
 NARROW_BYTES = 4_096
 """Of the buffers of a slow reader: what it does not take stays with the service."""
 
@@ -29,6 +31,12 @@ class Reply:
     status: int
     headers: dict[bytes, bytes]
     body: bytes = b""
+
+    @property
+    def code(self) -> str:
+        """What a problem document calls itself; empty where there is none."""
+        found = CODE.search(self.body)
+        return found[1].decode() if found else ""
 
     @property
     def retry_seconds(self) -> float | None:

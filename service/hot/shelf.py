@@ -7,7 +7,7 @@ system has it back when it goes, and no other allocation can settle in it.
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 
@@ -50,9 +50,8 @@ class _Block(msgspec.Struct, frozen=True, eq=False, gc=False):
         """Bytes of memory: whole pages."""
         return -(-len(self.data) // PAGESIZE) * PAGESIZE
 
-    def find(self, ref: SessionRef) -> memoryview:
-        """Return where the bytes of a session's entry are."""
-        index = self.refs.index(ref)
+    def part(self, index: int) -> memoryview:
+        """Return where the bytes of one entry are."""
         start, end = memoryview(self.starts).cast("I")[index : index + 2]
         return memoryview(self.data)[start:end]
 
@@ -88,10 +87,11 @@ class Shelf:
         room = BLOCK_BYTES
         while self._sparse and room > 0:
             number = self._sparse.pop()
-            if number in self._blocks:
-                rest = list(self._remove(self._blocks[number]))
-                packed += rest
-                room -= sum(len(each) for _, each in rest)
+            block = self._blocks.get(number)
+            if block is not None:
+                left = self._remove(block)
+                packed += [(block.refs[index], bytes(block.part(index))) for index in left]
+                room -= sum(len(block.part(index)) for index in left)
         self._number += 1
         block = self._blocks[self._number] = _Block.of(self._number, packed)
         self._places.update(dict.fromkeys(block.refs, block))
@@ -101,7 +101,7 @@ class Shelf:
     def peek(self, ref: SessionRef) -> Entry | None:
         """Return an entry, and leave it where it is."""
         block = self._places.get(ref)
-        return None if block is None else _decoder.decode(block.find(ref))
+        return None if block is None else _decoder.decode(block.part(block.refs.index(ref)))
 
     def discard(self, ref: SessionRef) -> None:
         """Forget an entry; its bytes go when its block goes, or is made anew."""
@@ -117,19 +117,19 @@ class Shelf:
     def evict(self) -> list[SessionRef]:
         """Drop the block in front; return whose entries were in it."""
         block = next(iter(self._blocks.values()))
-        refs = [ref for ref, _ in self._remove(block)]
+        refs = [block.refs[index] for index in self._remove(block)]
         if len(self._places) * 2 <= self._most:
             self._places = dict(self._places)  # which by itself never shrinks
             self._most = len(self._places)
         return refs
 
-    def _remove(self, block: _Block) -> Iterator[Packed]:
-        """Drop a block; yield what was still there of it."""
+    def _remove(self, block: _Block) -> list[int]:
+        """Drop a block; return which of its entries were still there."""
         self._drop(block)
-        for ref in block.refs:
-            if self._places.get(ref) is block:
-                del self._places[ref]
-                yield ref, bytes(block.find(ref))
+        left = [i for i, ref in enumerate(block.refs) if self._places.get(ref) is block]
+        for index in left:
+            del self._places[block.refs[index]]
+        return left
 
     def _drop(self, block: _Block) -> None:
         del self._blocks[block.number]

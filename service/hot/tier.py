@@ -66,13 +66,17 @@ class HotTier:
     def status(self) -> HotTierStatus:
         """The tier in figures."""
         return HotTierStatus(
-            bytes=self._bytes + self._shelf.bytes,
+            bytes=self._held_bytes,
             budget_bytes=self.budget_bytes,
             sessions=len(self._entries) + len(self._shelf),
             hits=self._hits,
             misses=self._misses,
             evicted=self._evicted,
         )
+
+    @property
+    def _held_bytes(self) -> int:
+        return self._bytes + self._shelf.bytes
 
     def get(self, ref: SessionRef) -> Entry | None:
         """Return an entry and make it the most recently used."""
@@ -195,12 +199,12 @@ class HotTier:
         """Drop the coldest entries until that many bytes are free; Redis has them all."""
         freed = 0
         while freed < excess_bytes and (self._shelf or self._entries):
-            before = self.status.bytes
+            before = self._held_bytes
             refs = self._shelf.evict() if self._shelf else [next(iter(self._entries))]
             for ref in refs:
                 self._put(ref, None)
             self._evicted += len(refs)
-            freed += before - self.status.bytes
+            freed += before - self._held_bytes
         return freed
 
     def shorten(self, slice_sessions: int = SHORTENED_AT_ONCE) -> Iterator[int]:
@@ -241,7 +245,7 @@ class HotTier:
         """Put the coldest of what is at hand on the shelf, and drop what is too much."""
         while self._bytes > self._at_hand_bytes + BLOCK_BYTES:
             self._put_away(list(self._take_coldest()))
-        self.evict(self._bytes + self._shelf.bytes - self.budget_bytes)
+        self.evict(self._held_bytes - self.budget_bytes)
 
     def _put_away(self, entries: list[tuple[SessionRef, Entry]]) -> None:
         """Put entries on the shelf; where the system gives no memory for that, drop them."""

@@ -5,7 +5,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from httpx import AsyncClient
+from httpx import AsyncClient, ReadTimeout
 
 from service.http.lifespan import Stopping
 from service.settings import load_settings
@@ -145,3 +145,10 @@ async def test_a_trace_ends_with_the_process(valkey: Server) -> None:
         assert_problem(await tracing, 503, code="stopping")
 
     assert not tracemalloc.is_tracing()
+
+
+async def test_a_trace_ends_when_its_client_has_gone(wire: AsyncClient) -> None:
+    with pytest.raises(ReadTimeout):
+        await wire.post(LEAK, json={"seconds": 60}, timeout=0.5)
+
+    await eventually(is_tracing, lambda tracing: not tracing)

@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 import httpx
 import pytest
 
+from service.memory.admission import REQUEST_BYTES
 from tests.processes import ORDERLY, Service, start_service, wait_until
 from tests.servers import HOST, Server, start_server
 
@@ -17,10 +18,10 @@ END_SECONDS = 25.0
 BODY = b'{"messages": [{"text": "slow"}]}'
 
 
-def wait_for_bodies(service: Service, size: int) -> None:
-    """Return when the service holds so many bytes of requests under way."""
+def wait_for_requests(service: Service, count: int) -> None:
+    """Return when so many requests are under way in the service."""
     wait_until(
-        lambda: service.health()["memory"]["raw"]["arrayBuffers"] >= size,
+        lambda: service.health()["memory"]["admission"]["held"] >= count * REQUEST_BYTES,
         seconds=1,
         what="requests under way",
     )
@@ -35,7 +36,7 @@ class SlowUpload:
         head = f"POST /v1/sessions/slow/messages HTTP/1.1\r\nHost: b\r\nContent-Length: {len(BODY)}"
         self._socket.sendall(head.encode() + b"\r\nContent-Type: application/json\r\n\r\n")
         self.drip()
-        wait_for_bodies(service, 1)
+        wait_for_requests(service, 1)
 
     def drip(self) -> None:
         """Send the next byte."""
@@ -125,7 +126,7 @@ def test_who_waits_for_a_lease_is_sent_to_another_process(service: Service) -> N
     assert httpx.post(url).status_code == 201
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(httpx.post, url, json={"wait": 20}, timeout=25) for _ in range(4)]
-        wait_for_bodies(service, 4 * len('{"wait":20}'))
+        wait_for_requests(service, 4)
         service.terminate()
         answers = [each.result(timeout=3) for each in waiting]
 
@@ -144,7 +145,7 @@ def test_it_ends_in_time_with_a_frozen_redis_and_open_requests(
             pool.submit(httpx.put, f"http://{HOST}:{service.port}/v1/sessions/{n}", json={})
             for n in range(8)
         ]
-        wait_for_bodies(service, 8 * len("{}"))
+        wait_for_requests(service, 8)
         service.terminate()
         code = service.wait(seconds=5)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
@@ -25,6 +26,7 @@ def answer(status: int, body: bytes = b"", head: bytes = b"") -> bytes:
 REFUSED = answer(503, b'{"outcome":"not_applied"}', b"Retry-After: 0\r\n")
 IN_DOUBT = answer(503, b'{"outcome":"unknown"}', b"retry-after: 0\r\n")
 BARE = answer(503)
+LARGE_BODY = answer(413, b'{"code":"too_large"}')
 
 
 class Cut(bytes):
@@ -130,11 +132,11 @@ async def test_where_nobody_listens_a_bot_waits_and_counts_nothing() -> None:
 
 
 async def test_another_refusal_is_no_retry_and_is_named() -> None:
-    async with answering(answer(413, b"{}"), answer(413, b"{}")) as (scene, received):
+    async with answering(LARGE_BODY, LARGE_BODY) as (scene, received):
         await put(scene)
         await append(scene)
     assert len(received) == 2
-    assert scene.tally.others == {413: 2}
+    assert scene.tally.codes == {"413 too_large": 2}
     assert not scene.ledger.logs["chat"].acknowledged
 
 
@@ -163,7 +165,8 @@ async def test_an_endless_body_ends_with_its_refusal() -> None:
     async with answering(REFUSED, answer(413)) as (scene, received):
         await drip_bodies(scene, "drip")
     assert b"Transfer-Encoding: chunked" in received[0]
-    assert (scene.tally.shed, scene.tally.unseen, scene.tally.others) == (1, 0, {413: 1})
+    assert (scene.tally.shed, scene.tally.unseen) == (1, 0)
+    assert sum(scene.tally.codes.values()) == 2
 
 
 @pytest.fixture
@@ -177,7 +180,7 @@ async def test_a_slow_reader_compares_what_it_takes() -> None:
     async with answering(REFUSED, answer(200, LARGE.text()), wrong) as (scene, _):
         scene.is_over = lambda: scene.tally.garbled > 0
         await sip_answers(scene, "file", LARGE)
-    assert scene.tally == Tally(shed=1, garbled=1)
+    assert scene.tally == Tally(shed=1, garbled=1, codes=Counter({"503 ": 1}))
 
 
 @pytest.mark.usefixtures("at_once")

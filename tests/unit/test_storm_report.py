@@ -97,6 +97,10 @@ def test_a_good_run_and_a_bad_control_are_no_fault() -> None:
         (replace(WELL, account=Account(unseen=1)), "1 calls saw no answer"),
         (replace(WELL, account=Account(lost=1)), "1 acknowledged writes are lost"),
         (replace(WELL, account=Account(changed=1)), "1 answers are not what was written"),
+        (
+            replace(WELL, account=Account(codes={"500 internal": 2, "404 x": 1})),
+            "{'500 internal': 2}",
+        ),
         (replace(WELL, account=Account(unread=1)), "1 sessions could not be read back"),
         (replace(WELL, order=CONTROL), "it survives without its admission"),
         (replace(KILLED, order=CONTROL, account=Account(lost=1)), "1 acknowledged writes are lost"),
