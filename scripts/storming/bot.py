@@ -17,6 +17,7 @@ PAUSE_SCALE = 0.1
 """Of the seconds that a refusal asks for: a storm is a rehearsal, nobody waits for it that long."""
 
 LONELY_SECONDS = 0.05
+PAGE_MESSAGES = 100
 NO_CACHE = "Cache-Control: no-cache\r\n"
 
 
@@ -117,7 +118,7 @@ class Bot:
         found: dict[int, bytes] = {}
         after: int | None = 0
         while after is not None:
-            path = f"/v1/sessions/{session}/messages?after={after}&limit=1000"
+            path = f"/v1/sessions/{session}/messages?after={after}&limit={PAGE_MESSAGES}"
             page = msgspec.json.decode((await self._read(path, headers)).body, type=Page)
             found |= {stored.seq: bytes(stored.message) for stored in page.messages}
             after = page.next

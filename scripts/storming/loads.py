@@ -23,7 +23,7 @@ MANY_CHATS = 40_000
 RESTORED = 15_000
 UPLOADS = 100
 DRIPS = 60
-SIPS = 100
+SIPS = 150
 LARGE_VALUES = 8
 
 
@@ -134,7 +134,7 @@ async def chunked(storm: Storm) -> None:
 
 
 async def slow_readers(storm: Storm) -> None:
-    """100 clients that ask for 4 MB and take 40 KB/s of them; and a quiet chat."""
+    """150 clients that ask for 4 MB and take 40 KB/s of them; and a quiet chat."""
     bot = Bot(storm.scene)
     large = storm.recipes(*[4 * MB] * LARGE_VALUES)
     for mine, recipe in enumerate(large):
@@ -176,7 +176,7 @@ async def together(*works: Coroutine[None, None, None]) -> None:
 
 
 LOADS: dict[str, Load] = {
-    "steady": Load(run=steady, seconds=60),
+    "steady": Load(run=steady, seconds=30),
     "burst": Load(run=burst, seconds=60),
     "many-chats": Load(run=many_chats, seconds=60),
     "states": Load(run=states),

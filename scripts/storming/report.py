@@ -160,6 +160,8 @@ def write(directory: Path, surroundings: Surroundings, results: Sequence[Result]
     for load, runs in groupby(ordered, key=lambda it: it.order.load):
         (directory / f"storms-{load}.svg").write_text(draw(load, [curve(it) for it in runs]))
         parts.append(f"![Usage of the quota over time: {load}](storms-{load}.svg)\n")
+    failed = [fault for it in results for fault in faults(it)]
+    parts += ["## What failed\n", *(f"- {fault}" for fault in failed), ""] * bool(failed)
     text = "\n".join(parts)
     (directory / PAGE).write_text(text)
     return text

@@ -30,7 +30,8 @@ class Curve:
 
 def draw(title: str, curves: Sequence[Curve]) -> str:
     """Draw the curves of one load."""
-    seconds = max((curve.samples[-1].at for curve in curves if curve.samples), default=1.0)
+    ends = [curve.samples[-1].at for curve in curves if curve.samples]
+    seconds = max([1.0, *ends])
 
     def x(at: float) -> float:
         return LEFT + at / seconds * (WIDTH - LEFT - RIGHT)

@@ -14,7 +14,7 @@ from service.memory.record import Record
 from service.vitals import LeverReport, MemoryReading
 
 PAUSE_SECONDS = 1.0
-IDLE_PAUSE_SECONDS = 30.0
+IDLE_PAUSE_SECONDS = 5.0
 PAUSE_PER_COST = 20
 
 STATM = Path("/proc/self/statm")
@@ -68,8 +68,8 @@ class Plain:
         cleanup = conclude(relief, reports, began=began, ended=ended)
         self._record.conclude(cleanup)
         has_gained = cleanup.freed_bytes or any(report.freed_bytes for report in reports)
-        pause = max(PAUSE_SECONDS, PAUSE_PER_COST * (now - began.seconds))
-        self._due_at = now + (pause if has_gained else IDLE_PAUSE_SECONDS)
+        least = PAUSE_SECONDS if has_gained else IDLE_PAUSE_SECONDS
+        self._due_at = now + max(least, PAUSE_PER_COST * (now - began.seconds))
 
     def _reports(self, relief: Relief) -> Iterator[LeverReport]:
         """Take each step; one that fails does not keep the others from being taken."""

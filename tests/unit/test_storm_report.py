@@ -141,7 +141,15 @@ def test_page_and_plots_are_written(tmp_path: Path) -> None:
 
 def test_without_controls_there_is_no_table_of_them(tmp_path: Path) -> None:
     there = Surroundings(command="scripts/storm", date="2026-01-02", machine="a", rate=50)
-    assert "The controls" not in report.write(tmp_path, there, [WELL])
+    text = report.write(tmp_path, there, [WELL])
+    assert "The controls" not in text
+    assert "What failed" not in text
+
+
+def test_what_failed_is_said_on_the_page(tmp_path: Path) -> None:
+    there = Surroundings(command="scripts/storm", date="2026-01-02", machine="a", rate=50)
+    text = report.write(tmp_path, there, [HIGH])
+    assert "## What failed\n\n- FAILED: uploads in 100 MB: its peak was 86.0 %" in text
 
 
 def test_a_plot_keeps_each_peak_and_marks_each_action() -> None:
