@@ -3,23 +3,22 @@
 A reading that fits into one part, as nearly all do, is one call.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from service.chunks import columns_of, is_chunk, message_count, read_span, text_bytes
+from service.chunks import text_bytes
 from service.codec import Header, session_of, unpack_header
 from service.errors import Unavailable
 from service.holds import Hold
 from service.model import (
     Limits,
-    Lines,
-    Page,
     Reading,
     SessionRef,
     Snapshot,
-    Span,
     StateKey,
     StatePart,
     StoredValue,
@@ -31,6 +30,7 @@ from service.store.arguments import reading_arguments
 from service.store.keys import session_keys
 from service.store.link import Link, Reply
 from service.store.scripts import script
+from service.store.windows import Messages, is_overlapping, joined, messages_of, page_of, rest_of
 
 FIRST_BYTES = 1_048_576
 """Of the first reply, which nobody counts: replies come one after the other on their connection."""
@@ -40,6 +40,7 @@ PART_COST = 3
 """Bytes of memory that a byte of a further part takes: as it came, rendered, and in the answer."""
 
 TRIES = 8
+TURN_SECONDS = 1.0
 BeginHold = Callable[[], Hold]
 EVERY_MESSAGE = Window(limit=1_000_000, newest=False)
 
@@ -48,27 +49,19 @@ class _Moved(Exception):
     """The session was changed between two parts."""
 
 
-class _Messages(NamedTuple):
-    """What a script said of the messages: the ends of the log, and elements that hold the window.
-
-    `only` is the seq of the one message that the window's digest means, 0 if there is none.
-    """
-
-    first_seq: int | None
-    last_seq: int | None
-    is_cut: bool
-    only: int
-    elements: list[bytes]
-
-
 class _Part(NamedTuple):
     """One reply; `is_state_cut`: some of the state is left out."""
 
     view: View
-    messages: _Messages | None
+    messages: Messages | None
     header: Header
     ring: bytes
     is_state_cut: bool
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether anything is left out."""
+        return self.is_state_cut or (self.messages is not None and self.messages.is_cut)
 
     @property
     def size_bytes(self) -> int:
@@ -91,13 +84,14 @@ class Reader:
         most = max(PART_BYTES, limits.max_message_bytes)
         self._part_bytes = min(most, limits.max_answer_bytes)
         self._first_bytes = min(FIRST_BYTES, self._part_bytes)
+        self._large = asyncio.Lock()
 
     async def read(self, ref: SessionRef, reading: Reading, known: str = "") -> View | None:
         """Read a session; None if there is none."""
         whole = await self._whole(ref, reading, known)
         if whole is None or whole.messages is None or reading.window is None:
             return whole.view if whole else None
-        page = _page(whole.messages, reading.window, self._most)
+        page = page_of(whole.messages, reading.window, self._most)
         return replace(whole.view, page=page, elements=tuple(whole.messages.elements))
 
     async def snapshot(self, ref: SessionRef) -> Snapshot | None:
@@ -125,10 +119,34 @@ class Reader:
         return self._limits.max_answer_bytes
 
     async def _whole(self, ref: SessionRef, reading: Reading, known: str) -> _Part | None:
+        part = await self._part(ref, reading, known)
+        if part is None or part.view.is_same:
+            return part
+        if not part.is_cut:
+            return part._replace(view=part.view.without_expired(reading.state))
+        del part  # while it waits for its turn it holds nothing
+        async with self._turn():
+            return await self._by_parts(ref, reading)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Let one read of many parts go at a time: several would take each other's memory."""
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._large.acquire()
+        except TimeoutError:
+            words = "Others read much just now: send it again."
+            raise Unavailable(words, code="overloaded") from None
+        try:
+            yield
+        finally:
+            self._large.release()
+
+    async def _by_parts(self, ref: SessionRef, reading: Reading) -> _Part | None:
         for _ in range(TRIES):
-            part = await self._part(ref, reading, known)
-            if part is None or part.view.is_same:
-                return part
+            part = await self._part(ref, reading, "")
+            if part is None:
+                return None
             try:
                 return await self._completed(ref, reading, part)
             except _Moved:
@@ -136,27 +154,27 @@ class Reader:
         raise Unavailable("The session changes faster than all of it can be read: try again.")
 
     async def _completed(self, ref: SessionRef, reading: Reading, part: _Part) -> _Part:
-        """Return the part with what its reply left out. Raises _Moved."""
-        messages, view = part.messages, part.view
-        if part.is_state_cut or (messages and messages.is_cut):
-            view = replace(view, hold=self._begin_hold())
+        """Return the part with what its reply left out. Raises _Moved, and what the hold raises."""
+        messages, hold = part.messages, self._begin_hold()
+        hold.grow(PART_COST * part.size_bytes)
+        view = replace(part.view, hold=hold)
         if messages and messages.is_cut and reading.window:
-            messages = await self._all_messages(ref, reading.window, view, messages)
+            messages = await self._allmessages_of(ref, reading.window, view, messages)
         if part.is_state_cut:
             view = await self._with_all_values(ref, reading, view)
         return part._replace(view=view.without_expired(reading.state), messages=messages)
 
-    async def _all_messages(
-        self, ref: SessionRef, window: Window, view: View, messages: _Messages
-    ) -> _Messages:
+    async def _allmessages_of(
+        self, ref: SessionRef, window: Window, view: View, messages: Messages
+    ) -> Messages:
         size = sum(map(text_bytes, messages.elements))
         while messages.is_cut and size < self._most:
-            rest = Reading(window=_rest(window, messages.elements))
+            rest = Reading(window=rest_of(window, messages.elements))
             part = await self._same(ref, rest, view, min(self._part_bytes, self._most - size))
             assert part.messages is not None  # a window was asked for
-            if _overlap(messages, part.messages, window):
+            if is_overlapping(messages, part.messages, window):
                 raise _Moved  # sealed meanwhile: the revision does not tell
-            messages = _joined(messages, part.messages, window)
+            messages = joined(messages, part.messages, window)
             if not part.messages.elements:
                 break
             size = sum(map(text_bytes, messages.elements))
@@ -226,70 +244,14 @@ def _parsed(ref: SessionRef, reading: Reading, reply: Reply) -> _Part:
         values=replies.values(keys[: len(state)], state, ends),
         packed={key: value for key, value in zip(keys, state, strict=False) if value is not None},
     )
-    messages = _messages(window) if reading.window else None
+    messages = messages_of(window) if reading.window else None
     return _Part(view, messages, header, ring, is_state_cut=_is_state_cut(reading, view))
-
-
-def _messages(window: list[Any]) -> _Messages:
-    first_seq, last_seq, is_cut, only, slices = window
-    elements = slices[0] if len(slices) == 1 else [each for part in slices for each in part]
-    return _Messages(first_seq, last_seq, bool(is_cut), only, elements)
-
-
-def _page(messages: _Messages, window: Window, most_bytes: int) -> Page:
-    """Render what the window lets in, or as much of that as an answer holds."""
-    bounded = _bounded(window, messages)
-    columns = columns_of(messages.elements)
-    columns = columns.of(columns.span(bounded))
-    fitting = columns.fitting(most_bytes, newest=window.is_reverse)
-    lines = Lines.of(columns.of(fitting))
-    return Page(
-        lines=lines,
-        span=Span(0, len(lines)),
-        first_seq=messages.first_seq,
-        last_seq=messages.last_seq,
-        is_cut=messages.is_cut or len(lines) < len(columns.seqs),
-    )
-
-
-def _bounded(window: Window, messages: _Messages) -> Window:
-    """Return the window within what is held: an element may hold more."""
-    first_seq, only = messages.first_seq or 1, messages.only
-    if window.digest:
-        return replace(window, after=max(only, first_seq) - 1, before=only + 1)
-    if window.after is not None and window.after >= first_seq:
-        return window
-    return replace(window, after=first_seq - 1)
 
 
 def _is_state_cut(reading: Reading, view: View) -> bool:
     if reading.state is StatePart.ALL:
         return not view.values and view.session.state_key_count > 0
     return reading.state is StatePart.SOME and len(view.values) < len(reading.keys)
-
-
-def _rest(window: Window, elements: list[bytes]) -> Window:
-    """Return the window of what the elements that came do not hold."""
-    if not elements:
-        return window
-    # What a chunk at the bounded end holds may be out of bounds.
-    sure = elements[: -1 if is_chunk(elements[-1]) else None] if window.newest else elements[1:]
-    limit = max(1, window.limit - sum(map(message_count, sure)))
-    if window.newest:
-        return replace(window, limit=limit, before=read_span(elements[0]).start)
-    return replace(window, limit=limit, after=read_span(elements[-1]).end - 1)
-
-
-def _overlap(messages: _Messages, following: _Messages, window: Window) -> bool:
-    if not following.elements:
-        return False
-    pair = (following, messages) if window.newest else (messages, following)
-    return read_span(pair[0].elements[-1]).end > read_span(pair[1].elements[0]).start
-
-
-def _joined(messages: _Messages, following: _Messages, window: Window) -> _Messages:
-    pair = (following, messages) if window.newest else (messages, following)
-    return messages._replace(elements=pair[0].elements + pair[1].elements, is_cut=following.is_cut)
 
 
 def _state_size(values: Iterable[StoredValue | None]) -> int:

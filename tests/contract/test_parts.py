@@ -8,12 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import Outcome, TooLarge, Unavailable
+from service.memory.admission import Admission
 from service.model import Limits, Reading, StateKey, StatePart, View, Window
 from service.store import Link, RedisStore, RedisTarget
+from service.store import reading as reading_module
 from service.store.link import Argument, Reply
-from service.store.reading import FIRST_BYTES, PART_BYTES, TRIES
+from service.store.reading import FIRST_BYTES, PART_COST, TRIES
 from service.store.scripts import Script, script
 from service.writes import SettingsChange
+from tests.polling import eventually
 from tests.servers import Server
 from tests.store_calls import DEFAULTS, EVERYTHING, UNCONDITIONAL, Chat, messages_of
 
@@ -83,10 +86,7 @@ async def test_more_messages_than_a_part_holds_are_read_whole(
         assert [message.data.decode() for message in page.messages] == texts
         assert (page.is_cut, page.prev_seq, page.next_seq) == (False, None, None)
         assert (page.first_seq, page.last_seq) == (1, 9)
-        assert link.reads == 3
-    link.reads = 0
-    await chat.page(Window(limit=1 + PART_BYTES // MEBIBYTE))
-    assert link.reads == 2  # the first part is small
+        assert link.reads == 4  # the first, again with room for all, and two of four
 
 
 @pytest.mark.parametrize("reading", [Reading(state=StatePart.ALL), some(*"dcxba")])
@@ -258,6 +258,45 @@ async def test_a_write_between_two_parts_leads_to_a_whole_of_the_later_revision(
     assert view.session == (await small.view(Reading())).session
 
 
+async def test_large_reads_take_turns_and_all_get_theirs(link: CountingLink) -> None:
+    admission = Admission(6 * PART_COST * MEBIBYTE)  # for one of them alone
+    store = RedisStore(link, Limits(), DEFAULTS, admission.begin)
+    chat = Chat(store)
+    for number in range(5):
+        await chat.say(str(number) * MEBIBYTE)
+
+    async def read() -> int:
+        return (await chat.page(Window(limit=50))).count
+
+    assert await asyncio.gather(*(read() for _ in range(8))) == [5] * 8
+    assert admission.held_bytes == 0
+
+
+async def test_who_waits_too_long_for_a_turn_is_told_to_come_back(
+    small: Chat, link: CountingLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_module, "TURN_SECONDS", 0.05)
+    await fill(small)
+    went_on = asyncio.Event()
+
+    async def stand_still(number: int) -> None:
+        if number == 2:
+            await went_on.wait()
+
+    link.reads, link.before = 0, stand_still
+    first = asyncio.create_task(small.view())
+    await eventually(lambda: _count(link), lambda reads: reads == 2)
+    with pytest.raises(Unavailable) as refusal:
+        await small.view()
+    assert refusal.value.code == "overloaded"
+    went_on.set()
+    check_whole(await first)
+
+
+async def _count(link: CountingLink) -> int:
+    return link.reads
+
+
 async def test_a_session_that_is_deleted_between_two_parts_is_absent(
     small: Chat, link: CountingLink
 ) -> None:
@@ -283,7 +322,7 @@ async def test_a_session_that_never_stands_still_is_told_of(
     with pytest.raises(Unavailable) as failure:
         await small.view()
     assert failure.value.outcome is Outcome.NOT_APPLIED
-    assert link.reads == 2 * TRIES
+    assert link.reads == 1 + 2 * TRIES
     link.before = None
     await small.view()
 
