@@ -12,9 +12,9 @@ QUICK_BYTES = 262_144
 """What is merged at once; more may take seconds if it is deep, which others must not wait for."""
 
 SMALL_BYTES = 65_536
-COST, MEMBER_BYTES = 6, 500
+COST, MEMBER_BYTES = 6, 250
 """Bytes of memory that a merge takes: for each byte of text, and for each member, which becomes a
-name, a value and their places in a mapping (at most one for each comma)."""
+name, a value and their places in a mapping (at most one for each colon)."""
 
 Patches = Mapping[StateKey, bytes]
 Bases = Mapping[StateKey, StoredValue | None]
@@ -32,7 +32,7 @@ async def merged_values(
     texts = [*patches.values(), *(base.value.data for base in bases.values() if base)]
     size = sum(map(len, texts))
     if size > SMALL_BYTES:
-        hold.grow(COST * size + MEMBER_BYTES * sum(text.count(b",") for text in texts))
+        hold.grow(COST * size + MEMBER_BYTES * sum(text.count(b":") for text in texts))
     if size <= QUICK_BYTES:
         return _all_merged(patches, bases, limits)
     return await asyncio.to_thread(_all_merged, patches, bases, limits)

@@ -23,10 +23,6 @@ from service.http.names import session_id, state_key_in_path
 from service.memory.admission import Hold
 from service.model import ANY, JSON_TYPE, Conditions, Freshness, SessionRef, StateKey
 
-LARGE_BYTES = 65_536
-MEMBER_BYTES = 100
-"""Of memory, for each comma of a large body: at most so many things are found between them."""
-
 LEASE_TOKEN = b"lease-token"
 CONTENT_TYPE = b"content-type"
 UNCONDITIONAL = Conditions()
@@ -134,10 +130,7 @@ class Call:
             raise UnsupportedMediaType(
                 "This route reads JSON: send Content-Type: application/json."
             )
-        body = await self.body()
-        if len(body) > LARGE_BYTES:
-            self.hold.grow(MEMBER_BYTES * body.count(b","))
-        return body
+        return await self.body()
 
     async def body(self) -> bytes:
         """Read the whole body. Raises TooLarge or Unavailable, before if its length is told."""

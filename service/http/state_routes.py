@@ -34,6 +34,10 @@ from service.json_text import check_json, check_utf8
 from service.model import ETag, Reading, StateKey, StatePart, Value, View
 from service.writes import StateWrite
 
+LARGE_BYTES = 65_536
+MEMBER_BYTES = 120
+"""Of memory, for each colon of a large batch: there are no more members to be found too many."""
+
 RAW_TYPE = "application/octet-stream"
 HARMLESS = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"sandbox"))
 """A value is the sender's: a browser that is led to one must neither guess its type nor run it."""
@@ -84,6 +88,8 @@ async def batch_state(call: Call) -> Response:
     """Set and delete, then get, in one step; a batch that only gets is a read."""
     call.query()
     body = await call.json_body()
+    if len(body) > LARGE_BYTES:
+        call.hold.grow(MEMBER_BYTES * body.count(b":"))
     write = parse_batch(body, call.parts["limits"])
     # A call that names nothing to get is a touch, as {} is elsewhere.
     if write == StateWrite(gets=write.gets) and write.gets:

@@ -41,7 +41,7 @@ class Hold:
 
         Raises Unavailable if there is no room for them now, TooLarge if there never is.
         """
-        self._admission.take(count, self._share)
+        self._admission.take(count, self._share, self.held_bytes)
         self.held_bytes += count
 
     def shrink(self, count: int) -> None:
@@ -88,13 +88,14 @@ class Admission:
         if (self._is_shedding or is_full) and not self._is_open:
             raise self._refusal()
 
-    def take(self, count: int, share: float) -> None:
-        """Count bytes that will be held. Raises Unavailable or TooLarge if they are too many."""
+    def take(self, count: int, share: float, own_bytes: int = 0) -> None:
+        """Count bytes for one who holds `own_bytes`. Raises Unavailable, or TooLarge for ever."""
         is_small = count <= SMALL_BYTES and share == 1
         room_bytes = self.limit_bytes if is_small else self._room_bytes * share
         if self.held_bytes + count > room_bytes and not self._is_open:
             most_bytes = int(self.limit_bytes * share)
-            raise self._refusal() if count <= most_bytes else _never(most_bytes)
+            will_fit = own_bytes + count <= most_bytes
+            raise self._refusal() if will_fit else _never(most_bytes)
         self.held_bytes += count
         self.peak_bytes = max(self.peak_bytes, self.held_bytes)
 

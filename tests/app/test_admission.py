@@ -155,14 +155,15 @@ async def test_who_asks_before_sending_is_refused_without_a_byte(
     writer.close()
 
 
-async def test_a_large_body_of_many_small_members_costs_more_than_its_bytes(
+async def test_a_large_batch_of_many_small_members_costs_more_than_its_bytes(
     wire: AsyncClient, admission: Admission
 ) -> None:
-    body = b'{"messages":[%b{}]}' % (b"{}," * MIB)
-    assert_problem(await wire.post("/v1/sessions/a/messages", content=body), 413)
-    assert admission.peak_bytes < ROOM
-    small = b'{"messages":[%b{}]}' % (b"{}," * 10)
-    assert (await wire.post("/v1/sessions/a/messages", content=small)).status_code == 201
+    members = b"".join(b'"%x":1,' % number for number in range(700_000))
+    body = b'{"set":{%b"a":1}}' % members
+    assert_problem(await wire.post("/v1/sessions/a/state", content=body), 413)
+    assert 3 * len(body) < admission.peak_bytes < ROOM  # it was read, and not parsed
+    vector = b'{"set":{"v":[%b1]}}' % (b"0.12," * 700_000)
+    assert (await wire.post("/v1/sessions/a/state", content=vector)).status_code == 200
 
 
 async def test_a_large_read_speaks_for_its_parts_before_they_come(

@@ -55,6 +55,10 @@ def test_what_would_never_fit_is_no_matter_of_waiting(admission: Admission) -> N
     with pytest.raises(TooLarge) as refusal:
         admission.begin().grow(ROOM + 1)
     assert refusal.value.limit == ROOM
+    hold = admission.begin()
+    hold.grow(ROOM // 2 + 1)
+    with pytest.raises(TooLarge):  # with what it holds itself
+        hold.grow(ROOM // 2)
     assert admission.refused == 0
 
 
