@@ -70,16 +70,17 @@ def test_what_is_forgotten_is_given_back(admission: Admission) -> None:
 
 
 def test_calls_that_bring_data_leave_a_share_to_the_others(admission: Admission) -> None:
-    growth, small = admission.begin(), admission.begin()
-    growth.restrict()
-    growth.grow(int(ROOM * GROWTH_SHARE))
+    first, second, small = (admission.begin() for _ in range(3))
+    first.restrict()
+    second.restrict()
+    first.grow(int(ROOM * GROWTH_SHARE))
     with pytest.raises(Unavailable):
-        growth.grow(1)
+        second.grow(1)
     small.grow(100)
     with pytest.raises(Unavailable):
         admission.begin().restrict()
     with pytest.raises(TooLarge):
-        growth.grow(int(ROOM * GROWTH_SHARE) + 1)
+        second.grow(int(ROOM * GROWTH_SHARE) + 1)
 
 
 def test_in_an_emergency_nothing_that_grows_is_taken(admission: Admission) -> None:
