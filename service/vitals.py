@@ -53,6 +53,7 @@ class AccountsStatus:
     """What is counted: bytes under way, how many may be, and who listens long or slowly.
 
     `factor`: bytes that the process has grown by, to those that are counted; None = too few.
+    `is_tight`: the quota is too small for what the service needs at least.
     """
 
     factor: float | None
@@ -63,6 +64,7 @@ class AccountsStatus:
     listeners: int
     queued_bytes: int
     listeners_closed: int
+    is_tight: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ def judge(inputs: HealthInputs) -> HealthStatus:
         return HealthStatus.FAIL
     is_pressed = Tier.EMERGENCY in {inputs.governor.tier, inputs.redis_pressure.tier}
     is_cut_off = not inputs.store.connected
-    is_weak = inputs.governor.manager is not Manager.ADVANCED
+    is_weak = inputs.governor.manager is not Manager.ADVANCED or inputs.accounts.is_tight
     if is_cut_off or inputs.is_auth_missing or is_pressed or is_weak:
         return HealthStatus.WARN
     return HealthStatus.OK
@@ -96,6 +96,10 @@ def list_warnings(inputs: HealthInputs) -> list[str]:
         (
             not governor.is_enabled,
             "Memory is measured but not governed: set ENABLE_MEMORY_OPTIMIZATION=true.",
+        ),
+        (
+            inputs.accounts.is_tight,
+            "The memory quota is too small for the service itself: move to a larger dyno.",
         ),
         (
             inputs.leak.is_suspected,

@@ -57,4 +57,5 @@ class Accounts:
             listeners=len(self._listeners),
             queued_bytes=self._listeners.queued_bytes,
             listeners_closed=self._listeners.closed,
+            is_tight=self._plan.is_tight,
         )

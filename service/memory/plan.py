@@ -20,7 +20,8 @@ HOT_SHARE = 0.4
 REST_SHARE = 0.6
 """Of the quota: the hot tier at most, and with the process by itself. An idle bot is below 70 %."""
 
-LEAST_HOT_BYTES = 4 * MIB
+LEAST_HOT_BYTES, LEAST_IN_FLIGHT_BYTES = 4 * MIB, 8 * MIB
+"""Without these it could not serve at all, whatever the quota."""
 
 BODY_COST = 3
 """Bytes that a byte of a body takes: the text, what is parsed of it, what goes to Redis."""
@@ -36,13 +37,14 @@ GROWTH_SHARE = 0.8
 class Plan:
     """Bytes of the process by itself, the hot tier, and all that is under way; limits of a call.
 
-    Together they stay below `emergency_bytes`.
+    Together they stay below `emergency_bytes`, unless the quota `is_tight`: too small for that.
     """
 
     emergency_bytes: int
     own_bytes: int
     hot_bytes: int
     in_flight_bytes: int
+    is_tight: bool
     limits: Limits
 
 
@@ -53,12 +55,14 @@ def make_plan(quota_bytes: int, own_bytes: int, marks: Watermarks, limits: Limit
     at_rest = min(HOT_SHARE * quota_bytes, REST_SHARE * quota_bytes - own_bytes)
     for_one = ANSWER_COST * max(limits.max_answer_bytes, limits.max_body_bytes)
     hot_bytes = max(LEAST_HOT_BYTES, int(min(at_rest, room - for_one) / FACTOR))
-    in_flight_bytes = max(0, room - int(hot_bytes * FACTOR))
+    left_bytes = room - int(hot_bytes * FACTOR)
+    in_flight_bytes = max(LEAST_IN_FLIGHT_BYTES, left_bytes)
     return Plan(
         emergency_bytes=emergency_bytes,
         own_bytes=own_bytes,
         hot_bytes=hot_bytes,
         in_flight_bytes=in_flight_bytes,
+        is_tight=left_bytes < LEAST_IN_FLIGHT_BYTES,
         limits=_fitting(limits, in_flight_bytes),
     )
 

@@ -89,6 +89,7 @@ WELL = HealthInputs(
         listeners=2,
         queued_bytes=65_536,
         listeners_closed=1,
+        is_tight=False,
     ),
     leak=LeakStatus(),
     counters={"requests": 12},

@@ -13,6 +13,7 @@ from service.memory.plan import (
     GROWTH_BYTES,
     GROWTH_SHARE,
     LEAST_HOT_BYTES,
+    LEAST_IN_FLIGHT_BYTES,
     Plan,
     make_plan,
 )
@@ -32,9 +33,16 @@ def test_all_that_may_be_held_stays_below_the_emergency_mark(quota_mb: int, own_
     plan = plan_of(quota_mb, own_mb * MIB)
     fixed_bytes = own_mb * MIB + GROWTH_BYTES
     at_most = fixed_bytes + plan.hot_bytes * FACTOR + plan.in_flight_bytes
-    # Below that a process has no room at all, and refuses whatever brings data.
-    least = fixed_bytes + LEAST_HOT_BYTES * FACTOR
-    assert at_most <= max(least, quota_mb * MIB * DEFAULT_MARKS.emergency_enter) + 1
+    mark_bytes = quota_mb * MIB * DEFAULT_MARKS.emergency_enter
+    assert plan.is_tight == (at_most > mark_bytes + 1)
+
+
+@pytest.mark.parametrize("quota_mb", [32, 64, 90])
+def test_a_quota_that_is_too_small_is_told_and_still_serves(quota_mb: int) -> None:
+    plan = plan_of(quota_mb, 60 * MIB)
+    assert plan.is_tight
+    assert (plan.hot_bytes, plan.in_flight_bytes) == (LEAST_HOT_BYTES, LEAST_IN_FLIGHT_BYTES)
+    assert plan.limits.max_value_bytes == MIB
 
 
 @given(quota_mb=st.integers(96, 65_536))
