@@ -1,7 +1,7 @@
 """Rehearse storms: the service in a memory group of the kernel, under loads that spare nothing.
 
 It shows a line of usage, then a table, and ends with 1 if something was killed, lost, changed, or
-above 85 % of the quota. With --fault admission it is a control: then nothing may have held.
+above 85 % of the quota. With --fault admission it is a control: it has to end badly.
 Memory groups need root; without it MEMORY_QUOTA_MB is set and the process's own memory is judged.
 """
 
@@ -18,7 +18,7 @@ from scripts.benchmark.processes import ROOT
 from scripts.benchmark.report import machine
 from scripts.storming import report
 from scripts.storming.loads import LOADS
-from scripts.storming.run import ADMISSION, Order, Result, rehearse, show
+from scripts.storming.run import ADMISSION, LAYERS, Order, Result, rehearse, show
 from scripts.storming.stage import StormError, can_group
 from scripts.storming.watch import SAMPLE_SECONDS
 from tests.servers import ServerFailed
@@ -29,6 +29,10 @@ FORCED = ("steady", "many-chats")
 """With a neighbour that uses up the quota: the service alone does not reach the highest tier."""
 
 FORCED_SECONDS = 30.0
+NO_LAYER = ",".join(sorted(LAYERS))
+
+WHOLE = {"steady": 400.0, "idle": 60.0}
+"""Seconds in the largest quota: as long as the system before this one lasted, and more."""
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -74,12 +78,15 @@ def orders(arguments: argparse.Namespace, *, grouped: bool) -> Iterator[Order]:
         yield from (order(load, arguments.quota, **given) for load in arguments.load)
         return
     for quota_mb in QUOTAS_MB:
-        yield from (order(load, quota_mb) for load in LOADS)
+        whole = WHOLE if quota_mb == max(QUOTAS_MB) and not arguments.seconds else {}
+        for each in map(lambda load: order(load, quota_mb), LOADS):
+            yield replace(each, seconds=whole.get(each.load, each.seconds))
         yield from (order(load, quota_mb, MEMORY_FAULT=ADMISSION) for load in CONTROLS)
-    if grouped:
-        for load in FORCED:
-            forced = replace(order(load, QUOTAS_MB[-1]), has_neighbour=True)
-            yield replace(forced, seconds=FORCED_SECONDS)
+        if grouped:
+            forced = [order(load, quota_mb) for load in FORCED]
+            forced.append(order(FORCED[-1], quota_mb, MEMORY_FAULT=NO_LAYER))
+            for each in forced:
+                yield replace(each, has_neighbour=True, seconds=FORCED_SECONDS)
 
 
 def run(wanted: Iterator[Order]) -> list[Result]:

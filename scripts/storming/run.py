@@ -17,6 +17,7 @@ from scripts.storming.stage import Stage, StormError, stage
 from scripts.storming.watch import Action, Sample, Watch, watching
 
 ADMISSION = "admission"
+LAYERS = {"advanced", "basic", "direct", "health"}
 NEIGHBOUR = ", with a neighbour"
 NEIGHBOUR_SHARE = 0.89
 """Of the quota, by all together, when the neighbour has taken its part."""
@@ -43,7 +44,8 @@ class Order:
     @property
     def is_control(self) -> bool:
         """Whether what keeps the service alive is switched off: it must not survive."""
-        return ADMISSION in self.settings.get("MEMORY_FAULT", "").split(",")
+        faults = set(self.settings.get("MEMORY_FAULT", "").split(","))
+        return ADMISSION in faults or faults >= LAYERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ Place = Callable[[float], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One run: `killed_at` = when the kernel ended it, None = it did not."""
+    """One run; `is_killed`: the kernel ended it."""
 
     label: str
     quota_bytes: int

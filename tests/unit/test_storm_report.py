@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from scripts.storming import report
-from scripts.storming.__main__ import CONTROLS, orders, parse_arguments
+from scripts.storming.__main__ import CONTROLS, WHOLE, orders, parse_arguments
 from scripts.storming.crowd import Account
 from scripts.storming.group import sum_lines
 from scripts.storming.loads import LOADS
@@ -102,7 +102,7 @@ def test_a_good_run_and_a_bad_control_are_no_fault() -> None:
             "{'500 internal': 2}",
         ),
         (replace(WELL, account=Account(unread=1)), "1 sessions could not be read back"),
-        (replace(WELL, order=CONTROL), "it survives without its admission"),
+        (replace(WELL, order=CONTROL), "it survives without what keeps it alive"),
         (replace(KILLED, order=CONTROL, account=Account(lost=1)), "1 acknowledged writes are lost"),
     ],
 )
@@ -132,7 +132,7 @@ def test_page_and_plots_are_written(tmp_path: Path) -> None:
     text = report.write(tmp_path / "out", there, results)
     assert (tmp_path / "out" / "storms.md").read_text() == text
     assert "| `uploads` | 100 | yes | 80.0 |" in text
-    assert "## The controls: nothing is refused" in text
+    assert "## The controls: what keeps it alive is switched off" in text
     assert "89.5 %" in text
     for load in ("uploads", "idle"):
         assert f"(storms-{load}.svg)" in text
@@ -186,3 +186,5 @@ def test_all_is_every_load_in_both_quotas_and_the_controls() -> None:
     assert any(it.has_neighbour for it in ordered)
     without = list(orders(parse_arguments(["--all"]), grouped=False))
     assert not any(it.has_neighbour for it in without)
+    assert any(it.is_control and it.has_neighbour for it in ordered)
+    assert next(it for it in ordered if it.load == "steady").seconds == WHOLE["steady"]
