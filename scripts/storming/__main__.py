@@ -79,7 +79,7 @@ def orders(arguments: argparse.Namespace, *, grouped: bool) -> Iterator[Order]:
         return
     for quota_mb in QUOTAS_MB:
         whole = WHOLE if quota_mb == max(QUOTAS_MB) and not arguments.seconds else {}
-        for each in map(lambda load: order(load, quota_mb), LOADS):
+        for each in [order(load, quota_mb) for load in LOADS]:
             yield replace(each, seconds=whole.get(each.load, each.seconds))
         yield from (order(load, quota_mb, MEMORY_FAULT=ADMISSION) for load in CONTROLS)
         if grouped:

@@ -33,12 +33,13 @@ all of it, with `Cache-Control: no-cache` and without, and compared byte for byt
 *Peak* is anonymous memory and swap of the group, looked at {rate:.0f} times a second; *kernel's* is
 the kernel's own counter, which counts the page cache too. *Shed* are answers 503; *seen* says how
 many of those that were refused saw that (the others' connection ended without an answer; those of
-`chunked` go on sending whatever they are told). *Pause* is the time of all cleanups together. /health
-is asked from outside, by a client that shares two cores with Redis, the service and all others.
+`chunked` go on sending whatever they are told). *Pause* is the time of all cleanups together.
+/health is asked from outside, by a client that shares two cores with Redis, the service and all
+others.
 
 Most storms need no cleanup: the hot tier and what is under way have budgets that add up to less
-than the emergency mark (docs/decisions/0019). So that both tiers have to act, a neighbour in the same
-group takes the quota up to 89 %; on kernels whose figures of a group lag it is noticed late
+than the emergency mark (docs/decisions/0019). So that both tiers have to act, a neighbour in the
+same group takes the quota up to 89 %; on kernels whose figures of a group lag it is noticed late
 (docs/decisions/0005).
 """
 

@@ -20,6 +20,9 @@ HEAD_BYTES = 65_536 + 8_192
 HEAD_SECONDS = 10.0
 SILENT_SECONDS = 30.0
 
+MOST_PIPELINED = 16
+"""Requests that wait behind the one that is being answered: in memory, and counted by nobody."""
+
 LINGER_SECONDS = 1.0
 
 SLOW_READER_SECONDS = 30.0
@@ -66,6 +69,8 @@ class TurnTransport:
 
         Much goes at once: it is not copied, and the transport can tell the writer to pause.
         """
+        if self._is_lingering:
+            return
         if self._size + len(data) > HIGH_WATER_LIMIT:
             self._flush()
             self._transport.write(data)
@@ -112,16 +117,37 @@ class GuardedProtocol(HttpToolsProtocol):
     slow_reader_seconds = SLOW_READER_SECONDS
     _finished: object = None
     _timed: object = None
-    _head_bytes = 0
+    _head_bytes = _head_lines = _most_lines = 0
     _patience: asyncio.TimerHandle | None = None
     _cut: asyncio.TimerHandle | None = None
     _listener: Listener | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first byte, but not for ever."""
+        self._most_lines = 2 * self.app_state["limits"].max_header_lines
         ours = TurnTransport(transport, self.loop, lambda: self.scope is not self._finished)
         super().connection_made(cast("asyncio.Transport", ours))
         self._arm(self.silent_seconds, self.transport.close)
+
+    def on_message_begin(self) -> None:
+        """Count the lines of the next head."""
+        self._head_lines = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a line, unless there are far more than the app would: short ones cost most."""
+        self._head_lines += 1
+        if self._head_lines > self._most_lines:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+            raise ValueError("too many header lines")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Take the next request, unless too many wait: what is raised here is answered 400."""
+        if len(self.pipeline) >= MOST_PIPELINED:
+            raise ValueError("too many requests at once")
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Note that this request has come whole."""
@@ -155,8 +181,10 @@ class GuardedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def on_response_complete(self) -> None:
-        """Forget a reader who has been slow: it is through."""
+        """Forget a reader who has been slow, and the head of its request: it is through."""
         self._forget_listener()
+        if self.cycle.response_complete:  # else it is that of a request that waits behind it
+            self.cycle.scope["headers"] = ()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:

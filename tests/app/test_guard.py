@@ -10,7 +10,13 @@ from httpx import AsyncClient
 
 from service.http import protocol
 from service.http.body import BODY_IDLE_SECONDS
-from service.http.protocol import HEAD_BYTES, HEAD_SECONDS, SILENT_SECONDS, GuardedProtocol
+from service.http.protocol import (
+    HEAD_BYTES,
+    HEAD_SECONDS,
+    MOST_PIPELINED,
+    SILENT_SECONDS,
+    GuardedProtocol,
+)
 from tests.app.conftest import run_on_a_socket
 from tests.polling import eventually
 from tests.servers import Server
@@ -154,3 +160,28 @@ async def test_a_body_that_is_not_read_has_not_stalled(
 
 async def _later(value: T) -> T:
     return value
+
+
+async def test_more_requests_at_once_than_may_wait_end_the_connection(wire: AsyncClient) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", wire.base_url.port)
+    writer.write((REQUEST + b"\r\n") * (MOST_PIPELINED + 1))
+    async with asyncio.timeout(5):
+        for _ in range(MOST_PIPELINED + 1):
+            await reader.readuntil(b'{"status":"ok"}')
+
+    writer.write((REQUEST + b"\r\n") * 5_000)
+    async with asyncio.timeout(5):
+        answers = await reader.read()
+    assert answers.count(b"HTTP/1.1 200 ") <= MOST_PIPELINED + 1
+    assert b"HTTP/1.1 400 " in answers
+    writer.close()
+
+
+async def test_a_head_of_very_many_short_lines_is_not_kept(wire: AsyncClient) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", wire.base_url.port)
+    writer.write(REQUEST + b"a:\r\n" * 10_000)
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    writer.close()
