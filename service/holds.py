@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from service.errors import Unavailable
+
 
 class Hold(Protocol):
     """Bytes of memory that are spoken for, as long as this lives."""
@@ -12,6 +14,10 @@ class Hold(Protocol):
     def shrink(self, count: int) -> None:
         """Give so many bytes back."""
 
+    def refusal(self) -> Unavailable:
+        """Return, and count, what to raise where there is no room."""
+        ...
+
 
 class Uncounted:
     """For tools and tests, which count nothing."""
@@ -21,3 +27,7 @@ class Uncounted:
 
     def shrink(self, count: int) -> None:
         """Say nothing."""
+
+    def refusal(self) -> Unavailable:
+        """Return what to raise."""
+        return Unavailable("There is no room for this now.", code="overloaded")

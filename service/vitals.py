@@ -61,7 +61,8 @@ class AccountsStatus:
     limit_bytes: int
     peak_bytes: int
     refused: int
-    listeners: int
+    listeners: Mapping[str, int]
+    oldest_listener_seconds: float
     queued_bytes: int
     listeners_closed: int
     is_tight: bool

@@ -122,7 +122,9 @@ def _accounts(accounts: AccountsStatus) -> Document:
             "refused": accounts.refused,
         },
         "listeners": {
-            "count": accounts.listeners,
+            "count": sum(accounts.listeners.values()),
+            "kinds": accounts.listeners,
+            "oldestSeconds": round(accounts.oldest_listener_seconds, 1),
             "queued": accounts.queued_bytes,
             "closed": accounts.listeners_closed,
         },

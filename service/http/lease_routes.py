@@ -24,7 +24,7 @@ async def acquire_lease(call: Call) -> Response:
         if await call.is_disconnected():
             raise ClientDisconnect
         if hung_up.is_set():
-            raise Unavailable("Memory is short: wait again later.", code="overloaded")
+            raise call.hold.refusal()
         if call.parts["stopping"].is_set:
             raise Unavailable("This process is stopping: send it again.", code="stopping")
 

@@ -43,6 +43,7 @@ OpenHandler = Callable[[LifespanState, Headers], Response]
 T = TypeVar("T")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_SAFE = ("GET", "HEAD")
 _log = logging.getLogger("ballast.http")
 
 
@@ -91,7 +92,9 @@ class Router(Starlette):
             response = await self._answer(scope, receive, headers, body, hold)
             hold.release()
             if len(response.body) > PIECE_BYTES:
-                hold.grow(len(response.body))
+                # What has changed something is not refused any more.
+                take = hold.grow if scope["method"] in _SAFE else hold.add
+                take(len(response.body))
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 # a defect must not become a bare 500

@@ -1,8 +1,8 @@
 """What the figures of /health come to: one word, and what to do about what is wrong.
 
 ok    all is well. The standard tier too: evicting what Redis has is daily work, no news
-warn  it serves, but somebody should look: Redis down or nearly full, no API key, emergency tier, a
-      lower layer looks after memory
+warn  it serves, but somebody should look: Redis down or nearly full, messages dropped for that, no
+      API key, emergency tier, a quota that is too small, a leak, a lower layer looks after memory
 fail  it is stopping, or nobody looks after memory any more; the only one that is a 503
 """
 
@@ -60,10 +60,17 @@ def judge(inputs: HealthInputs) -> HealthStatus:
     """Say in one word how it goes."""
     if inputs.is_stopping or inputs.governor.has_failed:
         return HealthStatus.FAIL
-    is_pressed = Tier.EMERGENCY in {inputs.governor.tier, inputs.redis_pressure.tier}
-    is_cut_off = not inputs.store.connected
-    is_weak = inputs.governor.manager is not Manager.ADVANCED or inputs.accounts.is_tight
-    if is_cut_off or inputs.is_auth_missing or is_pressed or is_weak:
+    governor, pressure = inputs.governor, inputs.redis_pressure
+    needs_somebody = (
+        not inputs.store.connected,
+        inputs.is_auth_missing,
+        Tier.EMERGENCY in {governor.tier, pressure.tier},
+        governor.manager is not Manager.ADVANCED,
+        inputs.accounts.is_tight,
+        inputs.leak.is_suspected,
+        pressure.dropped_messages > 0,
+    )
+    if any(needs_somebody):
         return HealthStatus.WARN
     return HealthStatus.OK
 

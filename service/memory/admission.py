@@ -44,10 +44,19 @@ class Hold:
         self._admission.take(count, self._share, self.held_bytes)
         self.held_bytes += count
 
+    def add(self, count: int) -> None:
+        """Take so many bytes more that are there already: what was done is answered."""
+        self._admission.add(count)
+        self.held_bytes += count
+
     def shrink(self, count: int) -> None:
         """Give so many bytes back."""
         self._admission.held_bytes -= count
         self.held_bytes -= count
+
+    def refusal(self) -> Unavailable:
+        """Return, and count, what to raise where there is no room."""
+        return self._admission.refusal()
 
     def release(self) -> None:
         """Give all bytes back; doing it again changes nothing."""
@@ -86,20 +95,25 @@ class Admission:
         """Raise Unavailable unless calls that bring data are taken now."""
         is_full = self.held_bytes > self._room_bytes * GROWTH_SHARE
         if (self._is_shedding or is_full) and not self._is_open:
-            raise self._refusal()
+            raise self.refusal()
 
     def take(self, count: int, share: float, own_bytes: int = 0) -> None:
-        """Count bytes for one who holds `own_bytes`. Raises Unavailable, or TooLarge for ever."""
+        """Count bytes for one who holds `own_bytes`. Raises TooLarge if they never fit."""
         is_small = count <= SMALL_BYTES and share == 1
         room_bytes = self.limit_bytes if is_small else self._room_bytes * share
         if self.held_bytes + count > room_bytes and not self._is_open:
             most_bytes = int(self.limit_bytes * share)
             will_fit = own_bytes + count <= most_bytes
-            raise self._refusal() if will_fit else _never(most_bytes)
+            raise self.refusal() if will_fit else _never(most_bytes)
+        self.add(count)
+
+    def add(self, count: int) -> None:
+        """Count bytes that are there already."""
         self.held_bytes += count
         self.peak_bytes = max(self.peak_bytes, self.held_bytes)
 
-    def _refusal(self) -> Unavailable:
+    def refusal(self) -> Unavailable:
+        """Return, and count, what to raise where there is no room."""
         self.refused += 1
         seconds = randint(LEAST_SECONDS, MOST_SECONDS)  # noqa: S311 # it spreads, it hides nothing
         words = "The process has no memory for this now: send it again later."

@@ -1,11 +1,12 @@
 """Connections that live long or take their answer slowly: whom an emergency may hang up on."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.clock import Clock
 
-SLOW_SECONDS = 5.0
+OLD_SECONDS = 5.0
 """Who has been a listener for longer has nothing urgent to hear, or cannot keep up."""
 
 
@@ -32,6 +33,17 @@ class Listeners:
         return len(self._listeners)
 
     @property
+    def kinds(self) -> Mapping[str, int]:
+        """How many there are of each kind."""
+        return Counter(listener.kind for listener in self._listeners)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """Seconds since the oldest began; 0 without any."""
+        oldest = next(iter(self._listeners), None)
+        return 0.0 if oldest is None else self._clock.monotonic() - oldest.since
+
+    @property
     def queued_bytes(self) -> int:
         """Bytes that wait to be taken by all of them together."""
         return sum(listener.queued_bytes() for listener in self._listeners)
@@ -49,13 +61,13 @@ class Listeners:
         """Forget one that has ended."""
         self._listeners.pop(listener, None)
 
-    def close_slow(self) -> int:
+    def close_old(self) -> int:
         """Hang up on those that are old; return the bytes that waited for them."""
-        until = self._clock.monotonic() - SLOW_SECONDS
-        slow = [listener for listener in self._listeners if listener.since <= until]
-        queued_bytes = sum(listener.queued_bytes() for listener in slow)
-        for listener in slow:
+        until = self._clock.monotonic() - OLD_SECONDS
+        old = [listener for listener in self._listeners if listener.since <= until]
+        queued_bytes = sum(listener.queued_bytes() for listener in old)
+        for listener in old:
             self.discard(listener)
             listener.close()
-        self.closed += len(slow)
+        self.closed += len(old)
         return queued_bytes

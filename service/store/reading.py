@@ -135,8 +135,7 @@ class Reader:
             async with asyncio.timeout(TURN_SECONDS):
                 await self._large.acquire()
         except TimeoutError:
-            words = "Others read much just now: send it again."
-            raise Unavailable(words, code="overloaded") from None
+            raise self._begin_hold().refusal() from None
         try:
             yield
         finally:
@@ -159,12 +158,12 @@ class Reader:
         hold.grow(PART_COST * part.size_bytes)
         view = replace(part.view, hold=hold)
         if messages and messages.is_cut and reading.window:
-            messages = await self._allmessages_of(ref, reading.window, view, messages)
+            messages = await self._all_messages(ref, reading.window, view, messages)
         if part.is_state_cut:
             view = await self._with_all_values(ref, reading, view)
         return part._replace(view=view.without_expired(reading.state), messages=messages)
 
-    async def _allmessages_of(
+    async def _all_messages(
         self, ref: SessionRef, window: Window, view: View, messages: Messages
     ) -> Messages:
         size = sum(map(text_bytes, messages.elements))

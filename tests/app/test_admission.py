@@ -13,7 +13,7 @@ from service import parts
 from service.http import body as body_module
 from service.http import protocol
 from service.http.protocol import GuardedProtocol
-from service.memory.admission import Admission
+from service.memory.admission import REQUEST_BYTES, Admission
 from service.memory.listeners import Listeners
 from service.store.reading import FIRST_BYTES
 from tests.app.conftest import run_on_a_socket
@@ -203,6 +203,18 @@ async def test_a_batch_that_gets_much_speaks_for_it_and_writes_once(
     assert done.json()["etag"].endswith('-2"')
 
 
+async def test_what_was_done_is_answered_though_there_is_no_room_left(
+    wire: AsyncClient, admission: Admission
+) -> None:
+    text = "x" * 300_000
+    await wire.post("/v1/sessions/a/messages", json={"messages": [{"text": text}] * 2})
+    others = admission.begin()
+    others.grow(ROOM - 2 * REQUEST_BYTES)
+    popped = await wire.delete("/v1/sessions/a/messages?last=1")
+    assert popped.json()["messages"][0]["message"] == {"text": text}
+    assert_problem(await wire.get("/v1/sessions/a/messages"), 503, "overloaded")
+
+
 async def test_a_large_pop_takes_what_it_answers(wire: AsyncClient) -> None:
     texts = [str(number) * 700_000 for number in range(3)]
     messages = [{"text": text} for text in texts]
@@ -313,6 +325,6 @@ async def test_a_wait_for_a_lease_ends_when_memory_is_short(valkey: Server) -> N
 
         await eventually(count, lambda there: there == 1)
         clock.seconds += 60
-        listeners.close_slow()
+        listeners.close_old()
         assert_problem(await waiting, 503, "overloaded")
         assert (len(listeners), listeners.closed) == (0, 1)

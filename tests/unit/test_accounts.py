@@ -82,5 +82,5 @@ def test_the_figures_are_those_of_admission_and_listeners() -> None:
     hold.grow(7)
     status = accounts_of(admission, hot_bytes=3).status
     assert (status.held_bytes, status.limit_bytes, status.peak_bytes) == (7, ROOM, 7)
-    assert (status.refused, status.listeners, status.queued_bytes) == (0, 0, 0)
+    assert (status.refused, status.listeners, status.queued_bytes) == (0, {}, 0)
     assert accounts_of(admission, hot_bytes=3).counted_bytes == 10

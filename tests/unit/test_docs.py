@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import Internal, ServiceError
+from service.http.openapi.problems import REFINED
 from service.http.routes import API_ROUTES, OPEN_ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,13 @@ def test_each_error_that_a_client_can_cause_is_in_the_api_page(kind: type[Servic
     codes = {"not_found": "session_not_found", "conflict": "dedupe_mismatch"}
     code = codes.get(kind.default_code, kind.default_code)
     assert re.search(rf"\| {kind.status} \|.*`{code}`", API)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(status, code) for status, codes in REFINED.items() for code in codes]
+)
+def test_each_finer_code_is_in_the_api_page(status: int, code: str) -> None:
+    assert re.search(rf"\| {status} \|.*`{code}`", API)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,6 +1,6 @@
 """Who listens long or slowly is known, and hung up on when memory is short."""
 
-from service.memory.listeners import SLOW_SECONDS, Listeners
+from service.memory.listeners import OLD_SECONDS, Listeners
 from tests.memory_fakes import FakeClock
 
 
@@ -9,14 +9,16 @@ def test_those_that_are_old_are_closed_and_the_others_stay() -> None:
     listeners = Listeners(clock)
     listeners.add("slow_reader", close=lambda: closed.append("a"), queued_bytes=lambda: 70_000)
     listeners.add("lease_wait", close=lambda: closed.append("b"))
-    clock.seconds += SLOW_SECONDS
+    clock.seconds += OLD_SECONDS
     listeners.add("slow_reader", close=lambda: closed.append("c"), queued_bytes=lambda: 5)
     assert (len(listeners), listeners.queued_bytes) == (3, 70_005)
+    assert listeners.kinds == {"slow_reader": 2, "lease_wait": 1}
+    assert listeners.oldest_seconds == OLD_SECONDS
 
-    assert listeners.close_slow() == 70_000
+    assert listeners.close_old() == 70_000
     assert closed == ["a", "b"]
     assert (len(listeners), listeners.queued_bytes, listeners.closed) == (1, 5, 2)
-    assert listeners.close_slow() == 0
+    assert listeners.close_old() == 0
 
 
 def test_who_has_ended_is_forgotten() -> None:
@@ -25,9 +27,9 @@ def test_who_has_ended_is_forgotten() -> None:
     one = listeners.add("lease_wait", close=lambda: closed.append("a"))
     listeners.discard(one)
     listeners.discard(one)
-    clock.seconds += SLOW_SECONDS
+    clock.seconds += OLD_SECONDS
 
-    assert listeners.close_slow() == 0
+    assert listeners.close_old() == 0
     assert (closed, len(listeners)) == ([], 0)
 
 
@@ -35,6 +37,6 @@ def test_who_takes_itself_off_while_being_closed_does_no_harm() -> None:
     clock = FakeClock()
     listeners = Listeners(clock)
     one = listeners.add("slow_reader", close=lambda: listeners.discard(one))
-    clock.seconds += SLOW_SECONDS
-    listeners.close_slow()
+    clock.seconds += OLD_SECONDS
+    listeners.close_old()
     assert listeners.closed == 1
