@@ -1,5 +1,6 @@
 """Builds the parts of the service and joins them; nothing is opened but files of the kernel."""
 
+import logging
 from dataclasses import dataclass
 
 from service.clock import Clock
@@ -16,6 +17,7 @@ from service.memory.plan import Plan, make_plan
 from service.memory.policy import Policy
 from service.memory.quota import read_quota
 from service.memory.usage import UsageProbe, open_probe
+from service.model import Limits
 from service.redis_pressure import RedisPolicy, RedisPressure
 from service.rounds import Rounds
 from service.sealing import Sealer
@@ -33,8 +35,12 @@ from service.store import (
 )
 from service.vitals import MemoryFault, MemoryReading, Tier
 
+MIB = 1_048_576
 FLOOR_SHARE = 0.1
 """Of the hot tier's budget: what an emergency leaves."""
+
+
+_log = logging.getLogger("ballast.memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +108,7 @@ def _memory(settings: Settings, clock: Clock) -> Memory:
     )
     probe = open_probe(quota, clock=clock)
     plan = make_plan(quota.bytes, probe.used_bytes(), settings.watermarks, settings.limits)
+    _tell(plan, settings.limits)
     is_open = MemoryFault.ADMISSION in settings.memory_fault
     return Memory(
         plan=plan,
@@ -110,6 +117,17 @@ def _memory(settings: Settings, clock: Clock) -> Memory:
         listeners=Listeners(clock),
         leak=Leak(quota.bytes),
     )
+
+
+def _tell(plan: Plan, limits: Limits) -> None:
+    """Say how the quota is divided, and whether calls may hold less than was set."""
+    under_way, hot = plan.in_flight_bytes // MIB, plan.hot_bytes // MIB
+    _log.info("Memory: %d MB for sessions, %d MB for what is under way.", hot, under_way)
+    if plan.limits != limits:
+        words = (
+            "The quota has no room for the limits that are set: bodies of %d, answers of %d bytes."
+        )
+        _log.warning(words, plan.limits.max_body_bytes, plan.limits.max_answer_bytes)
 
 
 def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:

@@ -51,7 +51,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, metavar="S", help="at most, of each load")
     parser.add_argument("--fault", metavar="NAMES", help="MEMORY_FAULT of the service")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="its settings")
-    parser.add_argument("--neighbour", action="store_true", help="takes the quota up to 89 %%")
+    parser.add_argument("--neighbour", action="store_true", help="takes the quota up to 87 %%")
     parser.add_argument("--out", type=Path, default=Path(".storm"), help="where to (.storm)")
     parser.add_argument("--write-docs", action="store_true", help="write into docs/ instead")
     return parser.parse_args(words)

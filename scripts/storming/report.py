@@ -39,7 +39,7 @@ others.
 
 Most storms need no cleanup: the hot tier and what is under way have budgets that add up to less
 than the emergency mark (docs/decisions/0019). So that both tiers have to act, a neighbour in the
-same group takes the quota up to 89 %; on kernels whose figures of a group lag it is noticed late
+same group takes the quota up to 87 %; on kernels whose figures of a group lag it is noticed late
 (docs/decisions/0005).
 """
 
@@ -191,7 +191,7 @@ def _tables(results: Sequence[Result]) -> list[str]:
     storms = [it for it in results if it not in controls and it not in forced]
     titles = (
         (storms, "What a storm does"),
-        (forced, "With a neighbour that takes the quota up to 89 %: both tiers act"),
+        (forced, "With a neighbour that takes the quota up to 87 %: both tiers act"),
         (controls, "The controls: what keeps it alive is switched off"),
     )
     return [results_table(some, title) for some, title in titles if some]

@@ -19,7 +19,7 @@ from scripts.storming.watch import Action, Sample, Watch, watching
 ADMISSION = "admission"
 LAYERS = {"advanced", "basic", "direct", "health"}
 NEIGHBOUR = ", with a neighbour"
-NEIGHBOUR_SHARE = 0.89
+NEIGHBOUR_SHARE = 0.87
 """Of the quota, by all together, when the neighbour has taken its part."""
 
 

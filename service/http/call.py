@@ -16,8 +16,8 @@ from service.errors import (
     UnsupportedMediaType,
     escaped,
 )
-from service.http.body import Body
 from service.http.headers import Headers
+from service.http.incoming import Body
 from service.http.lifespan import LifespanState
 from service.http.names import session_id, state_key_in_path
 from service.memory.admission import Hold

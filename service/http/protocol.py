@@ -11,7 +11,7 @@ from typing import cast
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.http.body import BODY_IDLE_SECONDS, BODY_STALLED
+from service.http.incoming import BODY_IDLE_SECONDS, BODY_STALLED
 from service.memory.listeners import Listener, Listeners
 
 HEAD_BYTES = 65_536 + 8_192

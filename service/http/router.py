@@ -26,9 +26,9 @@ from service.errors import (
     ServiceError,
     Unavailable,
 )
-from service.http.body import Body
 from service.http.call import Call
 from service.http.headers import Headers, Line
+from service.http.incoming import Body
 from service.http.lifespan import LifespanState
 from service.http.problems import problem_response
 from service.http.response import Response

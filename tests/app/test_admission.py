@@ -10,8 +10,7 @@ import pytest
 from httpx import AsyncClient
 
 from service import parts
-from service.http import body as body_module
-from service.http import protocol
+from service.http import incoming, protocol
 from service.http.protocol import GuardedProtocol
 from service.memory.admission import REQUEST_BYTES, Admission
 from service.memory.listeners import Listeners
@@ -118,7 +117,7 @@ async def test_a_body_of_no_told_length_is_counted_as_it_comes(
 async def test_an_endless_body_that_is_refused_is_read_only_so_far(
     wire: AsyncClient, admission: Admission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_module, "DRAIN_BYTES", 4 * MIB)
+    monkeypatch.setattr(incoming, "DRAIN_BYTES", 4 * MIB)
     monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.2)
     others = admission.begin()
     others.grow(ROOM)

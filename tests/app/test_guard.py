@@ -9,7 +9,7 @@ import pytest
 from httpx import AsyncClient
 
 from service.http import protocol
-from service.http.body import BODY_IDLE_SECONDS
+from service.http.incoming import BODY_IDLE_SECONDS
 from service.http.protocol import (
     HEAD_BYTES,
     HEAD_SECONDS,
