@@ -109,12 +109,16 @@ def _memory(settings: Settings, clock: Clock) -> Memory:
     probe = open_probe(quota, clock=clock)
     plan = make_plan(quota.bytes, probe.used_bytes(), settings.watermarks, settings.limits)
     _tell(plan, settings.limits)
-    is_open = MemoryFault.ADMISSION in settings.memory_fault
+    listeners = Listeners(clock)
     return Memory(
         plan=plan,
         probe=probe,
-        admission=Admission(plan.in_flight_bytes, is_open=is_open),
-        listeners=Listeners(clock),
+        admission=Admission(
+            plan.in_flight_bytes,
+            is_open=MemoryFault.ADMISSION in settings.memory_fault,
+            make_room=listeners.close_old_readers,
+        ),
+        listeners=listeners,
         leak=Leak(quota.bytes),
     )
 

@@ -18,7 +18,11 @@ BODY_STALLED = "ballast.body_stalled"
 Who reads the socket knows that best, and needs no timer for a body that comes with its head.
 """
 
-DRAIN_SECONDS = 10.0
+BODY_COMPLETE = "ballast.body_complete"
+"""Set in the scope of a request that has come whole."""
+
+MOST_DIGITS = 18
+SLOT_SECONDS, DRAIN_PAUSE_SECONDS, DRAIN_SECONDS = 1.0, 2.0, 10.0
 DRAIN_BYTES = 33_554_432
 """Of a body that is refused: what is read and dropped, at most. A client that is still sending does
 not see an answer: its connection breaks."""
@@ -41,6 +45,11 @@ class Body:
         """Whether all has been read, or there is nothing to read (RFC 9112, 6.3)."""
         return self._is_read or self._told_bytes() == 0
 
+    @property
+    def has_come(self) -> bool:
+        """Whether all is in memory, be it read or not."""
+        return self.is_over or BODY_COMPLETE in self._scope
+
     async def read(self, most_bytes: int, hold: Hold) -> bytes:
         """Read all of it. Raises Unavailable if there is no room for it, TooLarge, RequestTimeout.
 
@@ -51,26 +60,38 @@ class Body:
         told = self._told_bytes()
         if told is not None:
             _check_size(told, most_bytes)
-            hold.grow(BODY_COST * told)
+            hold.check(BODY_COST * told)
         chunks: list[bytes] = []
         size = 0
         while not self.is_over:
             chunks.append(await self._next())
             size += len(chunks[-1])
             _check_size(size, most_bytes)
-            if told is None:
-                hold.grow(BODY_COST * len(chunks[-1]))
+            # What is told but does not come holds nothing: who sends slowly keeps nobody out.
+            hold.grow(BODY_COST * len(chunks[-1]))
         return b"".join(chunks)  # of one chunk, which is the usual, it makes no copy
 
-    async def drain(self) -> None:
-        """Read what is left and drop it, within limits; `is_over` tells whether all has come."""
+    async def drain(self, slots: asyncio.Semaphore) -> None:
+        """Read what is left and drop it, within limits; `has_come` tells whether all is here.
+
+        Each that is drained has up to 256 KiB in memory: as many are at the same time as `slots`.
+        """
         is_awaited = b"expect" in self._headers and not self._has_begun
         if is_awaited or BODY_STALLED in self._scope:
             return  # nothing will come
-        left = DRAIN_BYTES
         with suppress(RequestTimeout, ClientDisconnect, TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while not self.is_over and left > 0:
+            async with asyncio.timeout(SLOT_SECONDS):
+                await slots.acquire()
+            try:
+                await self._drop()
+            finally:
+                slots.release()
+
+    async def _drop(self) -> None:
+        left = DRAIN_BYTES
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while not self.has_come and left > 0:
+                async with asyncio.timeout(DRAIN_PAUSE_SECONDS):
                     left -= len(await self._next())
 
     def _told_bytes(self) -> int | None:
@@ -78,7 +99,7 @@ class Body:
         if b"transfer-encoding" in self._headers:
             return None
         length = self._headers.get(b"content-length", b"0")
-        return int(length) if length.isdigit() else None
+        return int(length) if length.isdigit() and len(length) <= MOST_DIGITS else None
 
     async def _next(self) -> bytes:
         event = await self._receive()

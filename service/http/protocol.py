@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import cast
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.http.incoming import BODY_IDLE_SECONDS, BODY_STALLED
-from service.memory.listeners import Listener, Listeners
+from service.http.incoming import BODY_COMPLETE, BODY_IDLE_SECONDS, BODY_STALLED
+from service.memory.listeners import SLOW_READER, Listener, Listeners
 
 HEAD_BYTES = 65_536 + 8_192
 """The header lines that the service takes, and a request line before them."""
@@ -153,6 +153,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Note that this request has come whole."""
         super().on_message_complete()
         self._finished = self.scope
+        self.scope[BODY_COMPLETE] = True  # type: ignore[literal-required] # our own
         self._head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
@@ -161,7 +162,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._head_bytes += len(data)
         super().data_received(data)
-        if self.scope is not self._finished or self._patience is not None:
+        if self._is_idle or self.scope is not self._finished or self._patience is not None:
             self._wait()
 
     def pause_writing(self) -> None:
@@ -171,9 +172,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._listener is None:
             listeners: Listeners = self.app_state["listeners"]
             waiting = self.transport.get_write_buffer_size
-            self._listener = listeners.add(
-                "slow_reader", close=self.transport.abort, queued_bytes=waiting
-            )
+            close = self.transport.abort
+            self._listener = listeners.add(SLOW_READER, close=close, queued_bytes=waiting)
 
     def resume_writing(self) -> None:
         """Go on: the client has taken nearly all."""
@@ -194,10 +194,18 @@ class GuardedProtocol(HttpToolsProtocol):
         self._forget_listener()
         super().connection_lost(exc)
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether there is no request that is to be answered."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is None or cycle.response_complete
+
     def _wait(self) -> None:
         """Wait for the rest: a head has one deadline for all of it, a body one for each part."""
         if self.scope is self._finished:
             self._disarm()
+            if self._is_idle:  # empty lines are no request
+                self._arm(self.silent_seconds, self.transport.close)
         elif self.scope.get("raw_path"):  # the head is complete
             # The rest is read when the app asks for it, which it does when it has room.
             self.flow.pause_reading()

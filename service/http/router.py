@@ -101,7 +101,7 @@ class Router(Starlette):
             hold.release()
             response = problem_response(_told(error, request_id), request_id.decode())
         # Not while the error is at hand: its frames keep what has come of the body.
-        if not body.is_over:
+        if not body.has_come:
             await _drain(body, response, scope["state"]["draining"])
         await send_response(response, scope, request_id, send)
         hold.release()
@@ -169,9 +169,8 @@ def _told(error: Exception, request_id: bytes) -> ServiceError:
     return Internal("This is a defect, and it is logged.")
 
 
-async def _drain(body: Body, response: Response, draining: asyncio.Semaphore) -> None:
+async def _drain(body: Body, response: Response, slots: asyncio.Semaphore) -> None:
     """Wait until the client listens: it does not while it sends. Who sends too much is cut off."""
-    async with draining:
-        await body.drain()
-    if not body.is_over:
+    await body.drain(slots)
+    if not body.has_come:
         response.headers = (*response.headers, CLOSE)

@@ -34,9 +34,9 @@ from service.json_text import check_json, check_utf8
 from service.model import ETag, Reading, StateKey, StatePart, Value, View
 from service.writes import StateWrite
 
-LARGE_BYTES = 65_536
-MEMBER_BYTES = 120
-"""Of memory, for each colon of a large batch: there are no more members to be found too many."""
+MEMBER_BYTES, VALUE_BYTES, NAME_BYTES = 120, 220, 90
+"""Of memory: for a member of `set` or `merge` (at most one for each colon), as much more for those
+that are taken, and for a name to get (one for each comma)."""
 
 RAW_TYPE = "application/octet-stream"
 HARMLESS = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"sandbox"))
@@ -88,8 +88,7 @@ async def batch_state(call: Call) -> Response:
     """Set and delete, then get, in one step; a batch that only gets is a read."""
     call.query()
     body = await call.json_body()
-    if len(body) > LARGE_BYTES:
-        call.hold.grow(MEMBER_BYTES * body.count(b":"))
+    call.hold.grow(_batch_bytes(body, call.parts["limits"].max_keys_per_call))
     write = parse_batch(body, call.parts["limits"])
     # A call that names nothing to get is a touch, as {} is elsewhere.
     if write == StateWrite(gets=write.gets) and write.gets:
@@ -166,6 +165,13 @@ async def _read_batch(call: Call, keys: tuple[StateKey, ...]) -> Response:
         raise PreconditionFailed("The condition does not hold.", etag=etag)
     document = {"values": values_document(view.values), "deleted": 0, "etag": etag}
     return json_response(document, view_headers(view))
+
+
+def _batch_bytes(body: bytes, most_keys: int) -> int:
+    """Return what the members of a batch take in memory, at most."""
+    colons, commas = body.count(b":"), body.count(b",")
+    names = min(commas, most_keys) + 1
+    return MEMBER_BYTES * colons + VALUE_BYTES * min(colons, most_keys) + NAME_BYTES * names
 
 
 async def _read_sent_value(call: Call) -> Value:

@@ -3,6 +3,7 @@
 The count is in bytes of memory, not of the wire: whoever asks knows what its bytes will cost.
 """
 
+from collections.abc import Callable
 from random import randint
 
 from service.errors import TooLarge, Unavailable
@@ -13,6 +14,9 @@ REQUEST_BYTES = 16_384
 
 SMALL_BYTES = 262_144
 """What small reads and deletions take: they are let in by the plan, whatever samples say."""
+
+LARGE_SHARE = 0.95
+"""Of the room: what all but small reads and deletions may fill."""
 
 LEAST_SECONDS, MOST_SECONDS = 1, 5
 """Between these a Retry-After is random: who was refused together shall not come back together."""
@@ -44,6 +48,10 @@ class Hold:
         self._admission.take(count, self._share, self.held_bytes)
         self.held_bytes += count
 
+    def check(self, count: int) -> None:
+        """Raise what `grow` would, and take nothing: it will come bit by bit."""
+        self._admission.check(count, self._share, self.held_bytes)
+
     def add(self, count: int) -> None:
         """Take so many bytes more that are there already: what was done is answered."""
         self._admission.add(count)
@@ -70,9 +78,19 @@ class Hold:
 class Admission:
     """The room for all that is under way."""
 
-    def __init__(self, limit_bytes: int, *, is_open: bool = False) -> None:
-        """Let `limit_bytes` be held at the same time; `is_open` = all is let in, and counted."""
+    def __init__(
+        self,
+        limit_bytes: int,
+        *,
+        is_open: bool = False,
+        make_room: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Let `limit_bytes` be held at the same time; `is_open` = all is let in, and counted.
+
+        `make_room` is called when somebody is refused, for those who come again.
+        """
         self.limit_bytes = limit_bytes
+        self._make_room = make_room
         self._is_open = is_open
         self._room_bytes = limit_bytes
         self._is_shedding = False
@@ -99,13 +117,18 @@ class Admission:
 
     def take(self, count: int, share: float, own_bytes: int = 0) -> None:
         """Count bytes for one who holds `own_bytes`. Raises TooLarge if they never fit."""
+        self.check(count, share, own_bytes)
+        self.add(count)
+
+    def check(self, count: int, share: float, own_bytes: int = 0) -> None:
+        """Raise Unavailable if there is no room now, TooLarge if there never is."""
         is_small = count <= SMALL_BYTES and share == 1
-        room_bytes = self.limit_bytes if is_small else self._room_bytes * share
+        share = share if is_small else min(share, LARGE_SHARE)
+        room_bytes = (self.limit_bytes if is_small else self._room_bytes) * share
         if self.held_bytes + count > room_bytes and not self._is_open:
             most_bytes = int(self.limit_bytes * share)
             will_fit = own_bytes + count <= most_bytes
             raise self.refusal() if will_fit else _never(most_bytes)
-        self.add(count)
 
     def add(self, count: int) -> None:
         """Count bytes that are there already."""
@@ -115,6 +138,7 @@ class Admission:
     def refusal(self) -> Unavailable:
         """Return, and count, what to raise where there is no room."""
         self.refused += 1
+        self._make_room()
         seconds = randint(LEAST_SECONDS, MOST_SECONDS)  # noqa: S311 # it spreads, it hides nothing
         words = "The process has no memory for this now: send it again later."
         return Unavailable(words, code="overloaded", retry_after_seconds=seconds)

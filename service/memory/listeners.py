@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from service.clock import Clock
 
+SLOW_READER = "slow_reader"
+PAUSE_SECONDS = 1.0
 OLD_SECONDS = 5.0
 """Who has been a listener for longer has nothing urgent to hear, or cannot keep up."""
 
@@ -27,6 +29,7 @@ class Listeners:
         """Begin with none."""
         self._clock = clock
         self._listeners: dict[Listener, None] = {}
+        self._due = 0.0
         self.closed = 0
 
     def __len__(self) -> int:
@@ -61,13 +64,24 @@ class Listeners:
         """Forget one that has ended."""
         self._listeners.pop(listener, None)
 
-    def close_old(self) -> int:
-        """Hang up on those that are old; return the bytes that waited for them."""
+    def close_old(self, kind: str | None = None) -> int:
+        """Hang up on those that are old, of one kind or all; return the bytes that waited."""
         until = self._clock.monotonic() - OLD_SECONDS
-        old = [listener for listener in self._listeners if listener.since <= until]
+        old = [
+            listener
+            for listener in self._listeners
+            if listener.since <= until and kind in {None, listener.kind}
+        ]
         queued_bytes = sum(listener.queued_bytes() for listener in old)
         for listener in old:
             self.discard(listener)
             listener.close()
         self.closed += len(old)
         return queued_bytes
+
+    def close_old_readers(self) -> None:
+        """Hang up on those who take answers slowly while others find no room; once a second."""
+        now = self._clock.monotonic()
+        if now >= self._due:
+            self._due = now + PAUSE_SECONDS
+            self.close_old(SLOW_READER)

@@ -39,6 +39,10 @@ PART_BYTES = 4_194_304
 PART_COST = 3
 """Bytes of memory that a byte of a further part takes: as it came, rendered, and in the answer."""
 
+SMALL_BYTES = 65_536
+NAME_BYTES = 100
+"""Objects of a name that is listed."""
+
 TRIES = 8
 TURN_SECONDS = 1.0
 BeginHold = Callable[[], Hold]
@@ -65,9 +69,10 @@ class _Part(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the messages and values that came."""
-        elements = self.messages.elements if self.messages else ()
-        return sum(map(len, elements)) + sum(map(len, self.view.packed.values()))
+        """Bytes of the messages, values and names that came."""
+        elements, names = self.messages.elements if self.messages else (), self.view.names
+        values = sum(map(len, self.view.packed.values())) + sum(map(len, elements))
+        return values + sum(map(len, names)) + NAME_BYTES * len(names)
 
 
 class Reader:
@@ -123,10 +128,19 @@ class Reader:
         if part is None or part.view.is_same:
             return part
         if not part.is_cut:
-            return part._replace(view=part.view.without_expired(reading.state))
+            view = self._counted(part.view, part.size_bytes)
+            return part._replace(view=view.without_expired(reading.state))
         del part  # while it waits for its turn it holds nothing
         async with self._turn():
             return await self._by_parts(ref, reading)
+
+    def _counted(self, view: View, size_bytes: int) -> View:
+        """Return the view with what speaks for it, if it is not small: it may wait again."""
+        if size_bytes <= SMALL_BYTES:
+            return view
+        hold = self._begin_hold()
+        hold.grow(PART_COST * size_bytes)
+        return replace(view, hold=hold)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -53,7 +53,7 @@ async def test_who_is_still_sending_sees_the_refusal(
     wire: AsyncClient, admission: Admission
 ) -> None:
     others = admission.begin()
-    others.grow(ROOM - 5 * MIB)
+    others.add(ROOM - 5 * MIB)
     refused = await wire.put(VALUE, content=bytes(3 * MIB), headers=RAW)
     assert_problem(refused, 503, "overloaded")
     assert 1 <= int(refused.headers["Retry-After"]) <= 5
@@ -70,7 +70,7 @@ async def test_small_reads_and_deletions_go_on_where_growth_is_refused(
 ) -> None:
     await wire.post("/v1/sessions/a/messages", content=CHAT % b"x")
     others = admission.begin()
-    others.grow(int(0.9 * ROOM))
+    others.add(int(0.9 * ROOM))
 
     for method, path, content in (
         ("POST", "/v1/sessions/a/messages", CHAT % b"y"),
@@ -105,7 +105,7 @@ async def test_a_body_of_no_told_length_is_counted_as_it_comes(
 
     await eventually(held, lambda count: count > 3 * MIB)
     others = admission.begin()
-    others.grow(ROOM - admission.held_bytes)
+    others.add(ROOM - admission.held_bytes)
     writer.write(b"100000\r\n" + bytes(MIB) + b"\r\n0\r\n\r\n")
     async with asyncio.timeout(5):
         assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
@@ -114,13 +114,61 @@ async def test_a_body_of_no_told_length_is_counted_as_it_comes(
     await eventually(held, lambda count: count == 0)
 
 
+async def test_what_is_told_and_does_not_come_holds_nothing(
+    wire: AsyncClient, admission: Admission
+) -> None:
+    writers = []
+    for _ in range(4):
+        _, writer = await raw_connection(wire)
+        head = f"PUT {VALUE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16000000\r\n\r\n"
+        writer.write(head.encode() + b"x")
+        writers.append(writer)
+
+    async def held() -> int:
+        return admission.held_bytes
+
+    await eventually(held, lambda count: count >= 4 * REQUEST_BYTES)
+    assert admission.held_bytes < 5 * REQUEST_BYTES
+    posted = await wire.post("/v1/sessions/a/messages", content=CHAT % b"x")
+    assert posted.status_code == 201
+    for writer in writers:
+        writer.close()
+
+
+async def test_who_trickles_a_refused_body_keeps_no_refusal_from_others(
+    wire: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incoming, "SLOT_SECONDS", 0.2)
+    monkeypatch.setattr(incoming, "DRAIN_PAUSE_SECONDS", 0.5)
+    sockets = [await raw_connection(wire) for _ in range(40)]
+    for _, writer in sockets:
+        writer.write(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n")
+    async with asyncio.timeout(1):  # its body has come: it waits for no slot
+        assert_problem(await wire.post("/x", content=b"small"), 404)
+    async with asyncio.timeout(5):
+        for reader, writer in sockets:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
+            writer.close()
+
+
+async def test_a_length_of_thousands_of_digits_is_no_defect(wire: AsyncClient) -> None:
+    reader, writer = await raw_connection(wire)
+    writer.write(
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: %b\r\n\r\n" % (b"0" * 5_000)
+    )
+    async with asyncio.timeout(5):
+        answer = await reader.readline()
+    assert answer.split()[1] in {b"200", b"400"}
+    writer.close()
+
+
 async def test_an_endless_body_that_is_refused_is_read_only_so_far(
     wire: AsyncClient, admission: Admission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(incoming, "DRAIN_BYTES", 4 * MIB)
     monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.2)
     others = admission.begin()
-    others.grow(ROOM)
+    others.add(ROOM)
     reader, writer = await raw_connection(wire)
     head = f"PUT {VALUE} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     writer.write(head.encode())
@@ -144,7 +192,7 @@ async def test_who_asks_before_sending_is_refused_without_a_byte(
     wire: AsyncClient, admission: Admission
 ) -> None:
     others = admission.begin()
-    others.grow(ROOM)
+    others.add(ROOM)
     reader, writer = await raw_connection(wire)
     head = f"PUT {VALUE} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
     writer.write(f"{head}Content-Length: 1048576\r\n\r\n".encode())
@@ -178,7 +226,7 @@ async def test_a_large_read_speaks_for_its_parts_before_they_come(
     assert admission.held_bytes == 0
 
     others = admission.begin()
-    others.grow(ROOM - 2 * MIB)
+    others.add(ROOM - 2 * MIB)
     assert_problem(await wire.get(VALUE, headers=fresh), 503, "overloaded")
     assert (await wire.get(f"{VALUE}2", headers=fresh)).content == b"small"
 
@@ -190,7 +238,7 @@ async def test_a_batch_that_gets_much_speaks_for_it_and_writes_once(
     text = "x" * (FIRST_BYTES + 1)
     await wire.put(VALUE, json=text)
     others = admission.begin()
-    others.grow(ROOM - 8 * MIB)
+    others.add(ROOM - 8 * MIB)
     body = b'{"get":["k"],"set":{"n":1}}'
     refused = await wire.post("/v1/sessions/a/state", content=body, headers=keyed)
     assert_problem(refused, 503, "overloaded")
@@ -208,7 +256,7 @@ async def test_what_was_done_is_answered_though_there_is_no_room_left(
     text = "x" * 300_000
     await wire.post("/v1/sessions/a/messages", json={"messages": [{"text": text}] * 2})
     others = admission.begin()
-    others.grow(ROOM - 2 * REQUEST_BYTES)
+    others.add(ROOM - 2 * REQUEST_BYTES)
     popped = await wire.delete("/v1/sessions/a/messages?last=1")
     assert popped.json()["messages"][0]["message"] == {"text": text}
     assert_problem(await wire.get("/v1/sessions/a/messages"), 503, "overloaded")

@@ -185,3 +185,18 @@ async def test_a_head_of_very_many_short_lines_is_not_kept(wire: AsyncClient) ->
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert answer.count(b"HTTP/1.1") == 1
     writer.close()
+
+
+async def test_empty_lines_are_no_request(
+    wire: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GuardedProtocol, "silent_seconds", 0.2)
+    for before in (b"", REQUEST + b"\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", wire.base_url.port)
+        writer.write(before)
+        if before:
+            await reader.readuntil(b'{"status":"ok"}')
+        writer.write(b"\r\n")
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()

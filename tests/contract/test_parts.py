@@ -272,6 +272,22 @@ async def test_large_reads_take_turns_and_all_get_theirs(link: CountingLink) -> 
     assert admission.held_bytes == 0
 
 
+async def test_what_is_read_is_counted_as_long_as_it_is_kept(link: CountingLink) -> None:
+    admission = Admission(64 * MEBIBYTE)
+    chat = Chat(RedisStore(link, Limits(), DEFAULTS, admission.begin))
+    await chat.say("x" * 300_000)
+    await chat.write({f"{number:0500}": b"1" for number in range(1_000)})
+
+    snapshot = await chat.snapshot()
+    assert admission.held_bytes >= PART_COST * 800_000
+    names = await chat.view(Reading(state=StatePart.NAMES))
+    assert admission.held_bytes >= 2 * PART_COST * 500_000
+    small = await chat.view(Reading())
+    assert small.hold is None
+    del snapshot, names
+    assert admission.held_bytes == 0
+
+
 async def test_who_waits_too_long_for_a_turn_is_told_to_come_back(
     small: Chat, link: CountingLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,16 +97,44 @@ def test_no_more_is_let_in_than_the_sample_leaves_below_the_mark() -> None:
     admission = Admission(100 * SMALL_BYTES)
     first, second = admission.begin(), admission.begin()
     first.grow(10 * SMALL_BYTES)
-    admission.observe(5 * SMALL_BYTES, is_shedding=False)
-    second.grow(5 * SMALL_BYTES)
+    admission.observe(10 * SMALL_BYTES, is_shedding=False)
+    second.grow(9 * SMALL_BYTES)
     with pytest.raises(Unavailable):
         second.grow(SMALL_BYTES + 1)
     second.grow(SMALL_BYTES)  # small ones go by the plan
 
     admission.observe(1_000 * SMALL_BYTES, is_shedding=False)
-    second.grow(84 * SMALL_BYTES)
+    second.grow(75 * SMALL_BYTES)
+    with pytest.raises(Unavailable):  # large ones leave a little
+        second.grow(SMALL_BYTES + 1)
+    for _ in range(5):
+        second.grow(SMALL_BYTES)
     with pytest.raises(Unavailable):
         second.grow(1)
+
+
+def test_what_will_come_bit_by_bit_is_judged_and_not_taken(admission: Admission) -> None:
+    hold = admission.begin()
+    hold.check(ROOM // 2)
+    assert admission.held_bytes == 0
+    admission.begin().add(0)
+    others = admission.begin()
+    others.add(ROOM)
+    with pytest.raises(Unavailable):
+        hold.check(1)
+    with pytest.raises(TooLarge):
+        hold.check(2 * ROOM)
+    assert (admission.held_bytes, hold.held_bytes) == (ROOM, 0)
+
+
+def test_a_refusal_makes_room_for_those_who_come_again() -> None:
+    asked: list[int] = []
+    admission = Admission(ROOM, make_room=lambda: asked.append(1))
+    others = admission.begin()
+    others.add(ROOM)
+    with pytest.raises(Unavailable):
+        admission.begin().grow(1)
+    assert asked == [1]
 
 
 def test_calls_that_bring_data_are_never_small() -> None:

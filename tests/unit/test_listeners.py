@@ -1,6 +1,6 @@
 """Who listens long or slowly is known, and hung up on when memory is short."""
 
-from service.memory.listeners import OLD_SECONDS, Listeners
+from service.memory.listeners import OLD_SECONDS, PAUSE_SECONDS, SLOW_READER, Listeners
 from tests.memory_fakes import FakeClock
 
 
@@ -40,3 +40,21 @@ def test_who_takes_itself_off_while_being_closed_does_no_harm() -> None:
     clock.seconds += OLD_SECONDS
     listeners.close_old()
     assert listeners.closed == 1
+
+
+def test_old_readers_make_room_once_a_second_and_who_waits_for_a_lease_stays() -> None:
+    clock, closed = FakeClock(), []
+    listeners = Listeners(clock)
+    listeners.add(SLOW_READER, close=lambda: closed.append("reader"))
+    listeners.add("lease_wait", close=lambda: closed.append("waiter"))
+    clock.seconds += OLD_SECONDS
+    listeners.close_old_readers()
+    assert closed == ["reader"]
+
+    listeners.add(SLOW_READER, close=lambda: closed.append("another"))
+    clock.seconds += PAUSE_SECONDS / 2
+    listeners.close_old_readers()
+    clock.seconds += OLD_SECONDS
+    assert closed == ["reader"]
+    listeners.close_old_readers()
+    assert closed == ["reader", "another"]
