@@ -14,7 +14,7 @@ import orjson
 
 from service.errors import BadInput, Fault, Unprocessable, escaped
 
-NULL = b"null"
+NULL, OPENING = b"null", ord("{")
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
@@ -24,6 +24,7 @@ _NAME = re.compile(rb'[ \t\n\r]*[{,][ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\
 _END = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*")
 
 Path = tuple[str, ...]
+Text = bytes | msgspec.Raw
 
 
 def merge_patch(target: bytes | None, patch: bytes) -> bytes:
@@ -37,20 +38,23 @@ def merge_patch(target: bytes | None, patch: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """Members in their order; `spellings` has the names that are written with escapes."""
+    """Members in their order; `spellings` has the names that are written with escapes.
 
-    values: dict[str, bytes]
+    Values are views of the text that they stand in: copies at each level would be many.
+    """
+
+    values: dict[str, Text]
     spellings: dict[str, bytes]
 
 
-def _merged(target: bytes | None, patch: bytes, path: Path) -> bytes:
+def _merged(target: Text | None, patch: Text, path: Path) -> bytes:
     changes = _split(patch)
     if changes is None:
         raise BadInput("A patch names a member twice.", _repeated(path))
-    if target is None or not _OBJECT.match(target):
+    if target is None or not _OBJECT.match(memoryview(target)):
         target = b"{}"
     if not changes.values:
-        return target
+        return bytes(target)
     members = _split(target)
     if members is None:
         raise Unprocessable(
@@ -60,9 +64,9 @@ def _merged(target: bytes | None, patch: bytes, path: Path) -> bytes:
         )
     new = {name: text for name, text in changes.spellings.items() if name not in members.values}
     for name, change in changes.values.items():
-        if change == NULL:
+        if memoryview(change) == NULL:
             members.values.pop(name, None)
-        elif change.startswith(b"{"):
+        elif memoryview(change)[0] == OPENING:
             members.values[name] = _merged(members.values.get(name), change, (*path, name))
         else:
             members.values[name] = change
@@ -73,7 +77,7 @@ def _repeated(path: Path) -> Fault:
     return Fault("".join(f"/{escaped(name)}" for name in path), "names must be unique")
 
 
-def _written(values: Mapping[str, bytes], spellings: Mapping[str, bytes]) -> bytes:
+def _written(values: Mapping[str, Text], spellings: Mapping[str, bytes]) -> bytes:
     members = [
         b"%b:%b" % (spellings.get(name) or orjson.dumps(name), value)
         for name, value in values.items()
@@ -81,30 +85,30 @@ def _written(values: Mapping[str, bytes], spellings: Mapping[str, bytes]) -> byt
     return b"{%b}" % b",".join(members)
 
 
-def _split(text: bytes) -> _Object | None:
+def _split(text: Text) -> _Object | None:
     """Return the members of an object, None if it names one twice.
 
     Names without escapes are what orjson writes, and each member has one colon of its own: all
     others are in names or values, so one that was dropped leaves its colon behind.
     """
     raws = _members.decode(text)
-    inner = b"".join(raws.values())
-    values = {name: bytes(raw) for name, raw in raws.items()}
-    if text.count(b"\\") != inner.count(b"\\"):
-        spellings = _spellings(text, values)
+    values: dict[str, Text] = dict(raws)
+    data, inner = bytes(text), b"".join(map(memoryview, raws.values()))
+    if data.count(b"\\") != inner.count(b"\\"):
+        spellings = _spellings(data, values)
         return None if spellings is None else _Object(values, spellings)
     colons = len(values) + "".join(values).count(":") + inner.count(b":")
-    return _Object(values, {}) if text.count(b":") == colons else None
+    return _Object(values, {}) if data.count(b":") == colons else None
 
 
-def _spellings(text: bytes, values: Mapping[str, bytes]) -> dict[str, bytes] | None:
+def _spellings(text: bytes, values: Mapping[str, Text]) -> dict[str, bytes] | None:
     """Return each name as it is written, None if the text is not these members one by one.
 
     A walk that finds each name and its value, and ends at the end, has seen all that is there.
     """
     spellings, position = {}, 0
-    for name, value in values.items():
-        found = _NAME.match(text, position)
+    for name, view in values.items():
+        found, value = _NAME.match(text, position), bytes(view)
         if not found or _text.decode(found[1]) != name or not text.startswith(value, found.end()):
             return None
         spellings[name] = found[1]

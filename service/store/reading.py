@@ -70,7 +70,8 @@ class _Part(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Bytes of the messages, values and names that came."""
-        elements, names = self.messages.elements if self.messages else (), self.view.names
+        elements = self.messages.elements if self.messages else ()
+        names = (*self.view.names, *self.view.packed)
         values = sum(map(len, self.view.packed.values())) + sum(map(len, elements))
         return values + sum(map(len, names)) + NAME_BYTES * len(names)
 
