@@ -248,6 +248,10 @@ class Unavailable(ServiceError):
         self.retry_after_seconds = retry_after_seconds
 
 
+OVERLOADED = "overloaded"
+"""The code of a call that found no memory: it says nothing of the calls behind it."""
+
+
 class StoreFull(ServiceError):
     """Redis refuses to grow; nothing was applied."""
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from service.errors import Unavailable
+from service.errors import OVERLOADED, Unavailable
 
 
 class Hold(Protocol):
@@ -30,4 +30,4 @@ class Uncounted:
 
     def refusal(self) -> Unavailable:
         """Return what to raise."""
-        return Unavailable("There is no room for this now.", code="overloaded")
+        return Unavailable("There is no room for this now.", code=OVERLOADED)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from service.clock import Clock
-from service.errors import Locked, Unavailable, wrong_lease
+from service.errors import OVERLOADED, Locked, Unavailable, wrong_lease
 from service.model import Lease, SessionRef
 from service.store import Held, LeaseStore
 
@@ -117,7 +117,8 @@ class _Line:
             yield
         except Unavailable as failure:
             # Those behind would find the same, one after the other, each at the end of its call.
-            self.failure = failure
+            if failure.code != OVERLOADED:
+                self.failure = Unavailable(failure.detail, code=failure.code)
             raise
         finally:
             if is_first:

@@ -21,13 +21,14 @@ Bases = Mapping[StateKey, StoredValue | None]
 
 
 async def merged_values(
-    patches: Patches, bases: Bases, limits: Limits, hold: Hold
+    patches: Patches, bases: Bases, limits: Limits, hold: Hold, threads: asyncio.Semaphore
 ) -> dict[StateKey, StoredValue]:
     """Return what each patch makes of the value under its key; a key without one has tag 0.
 
     Tag and expiry are those of the value that the merge was made of. Raises Unprocessable for raw
     values and those that name a member twice, BadInput for such patches, TooLarge for what would
     pass the limit of a value; and what `hold` raises, which is asked for the memory of large ones.
+    What takes long runs in a thread, as many at a time as there are `threads`: others need some.
     """
     texts = [*patches.values(), *(base.value.data for base in bases.values() if base)]
     size = sum(map(len, texts))
@@ -35,7 +36,8 @@ async def merged_values(
         hold.grow(COST * size + MEMBER_BYTES * sum(text.count(b":") for text in texts))
     if size <= QUICK_BYTES:
         return _all_merged(patches, bases, limits)
-    return await asyncio.to_thread(_all_merged, patches, bases, limits)
+    async with threads:
+        return await asyncio.to_thread(_all_merged, patches, bases, limits)
 
 
 def _all_merged(patches: Patches, bases: Bases, limits: Limits) -> dict[StateKey, StoredValue]:

@@ -4,6 +4,7 @@ A write is acknowledged when Redis has applied it; the hot tier follows, never l
 read before Redis is asked: an entry is rather too old than outliving its session.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TypeVar
@@ -14,7 +15,7 @@ from service.clock import Clock
 from service.errors import Conflict, PreconditionFailed, TooLarge, Unavailable, Unprocessable
 from service.holds import Hold
 from service.hot import Entry, Fill, HotTier
-from service.merging import merged_values
+from service.merging import Bases, Patches, merged_values
 from service.model import (
     Conditions,
     Freshness,
@@ -45,7 +46,7 @@ from service.writes import (
     Written,
 )
 
-MERGE_TRIES = 16
+MERGE_TRIES, MERGE_THREADS = 16, 2
 
 ANY_FRESHNESS = Freshness()
 
@@ -68,6 +69,7 @@ class Sessions:
         self._limits = limits
         self._reads = ReadThrough(store, hot, clock)
         self._merging = Turns()
+        self._merge_threads = asyncio.Semaphore(MERGE_THREADS)
 
     async def read(
         self, ref: SessionRef, reading: Reading, freshness: Freshness = ANY_FRESHNESS
@@ -166,7 +168,7 @@ class Sessions:
                 hold = (
                     self._store.begin_hold()
                 )  # the memory of what was merged in vain is free again
-                merged = await merged_values(write.merges, moved.values, self._limits, hold)
+                merged = await self._merged(write.merges, moved.values, hold)
         raise Unavailable("Others change these values faster than they can be merged: try again.")
 
     async def _guessed(
@@ -175,9 +177,14 @@ class Sessions:
         """Merge into what memory holds; it may be old, so it can make a call cheap, not fail."""
         bases = self._held_values(ref, tuple(write.merges))
         try:
-            return await merged_values(write.merges, bases, self._limits, hold)
+            return await self._merged(write.merges, bases, hold)
         except (Unprocessable, TooLarge):
-            return await merged_values(write.merges, {}, self._limits, hold)
+            return await self._merged(write.merges, {}, hold)
+
+    async def _merged(
+        self, patches: Patches, bases: Bases, hold: Hold
+    ) -> dict[StateKey, StoredValue]:
+        return await merged_values(patches, bases, self._limits, hold, self._merge_threads)
 
     async def _write_merged(
         self,

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from service.errors import Unavailable
+from service.errors import OVERLOADED, Unavailable
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +42,8 @@ class Turns:
                 yield
         except Unavailable as failure:
             # Those behind would find the same, one after the other, each at the end of its call.
-            line.failure = failure
+            if failure.code != OVERLOADED:
+                line.failure = Unavailable(failure.detail, code=failure.code)
             raise
         finally:
             line.length -= 1

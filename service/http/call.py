@@ -23,6 +23,9 @@ from service.http.names import session_id, state_key_in_path
 from service.memory.admission import Hold
 from service.model import ANY, JSON_TYPE, Conditions, Freshness, SessionRef, StateKey
 
+IS_GONE = "ballast.is_gone"
+"""In the scope: tells whether the connection has ended, where the one who reads it says so."""
+
 LEASE_TOKEN = b"lease-token"
 CONTENT_TYPE = b"content-type"
 UNCONDITIONAL = Conditions()
@@ -137,7 +140,10 @@ class Call:
         return await self.incoming.read(self.parts["limits"].max_body_bytes, self.hold)
 
     async def is_disconnected(self) -> bool:
-        """Whether the client has gone."""
+        """Whether the client has gone; nothing is read of what it sends behind this request."""
+        is_gone = self.scope.get(IS_GONE)
+        if is_gone is not None:
+            return bool(is_gone())
         return await Request(self.scope, self.receive).is_disconnected()
 
 

@@ -61,15 +61,23 @@ class Body:
         if told is not None:
             _check_size(told, most_bytes)
             hold.check(BODY_COST * told)
-        chunks: list[bytes] = []
-        size = 0
+        body = bytearray()
         while not self.is_over:
-            chunks.append(await self._next())
-            size += len(chunks[-1])
-            _check_size(size, most_bytes)
-            # What is told but does not come holds nothing: who sends slowly keeps nobody out.
-            hold.grow(BODY_COST * len(chunks[-1]))
-        return b"".join(chunks)  # of one chunk, which is the usual, it makes no copy
+            piece = await self._take(len(body), most_bytes, hold)
+            if self._is_read and not body:
+                return piece  # the usual: nothing is copied
+            body += piece
+        return bytes(body)
+
+    async def _take(self, size: int, most_bytes: int, hold: Hold) -> bytes:
+        """Return the next piece of a body of which so many bytes have come.
+
+        What is told but does not come holds nothing: who sends slowly keeps nobody out.
+        """
+        piece = await self._next()
+        _check_size(size + len(piece), most_bytes)
+        hold.grow(BODY_COST * len(piece))
+        return piece
 
     async def drain(self, slots: asyncio.Semaphore) -> None:
         """Read what is left and drop it, within limits; `has_come` tells whether all is here.

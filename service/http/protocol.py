@@ -11,6 +11,7 @@ from typing import cast
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.http.call import IS_GONE
 from service.http.incoming import BODY_COMPLETE, BODY_IDLE_SECONDS, BODY_STALLED
 from service.memory.listeners import SLOW_READER, Listener, Listeners
 
@@ -147,6 +148,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Take the next request, unless too many wait: what is raised here is answered 400."""
         if len(self.pipeline) >= MOST_PIPELINED:
             raise ValueError("too many requests at once")
+        self.scope[IS_GONE] = self.transport.is_closing  # type: ignore[literal-required] # our own
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -178,6 +180,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Go on: the client has taken nearly all."""
         self._keep()
+        if self._listener is not None:
+            self.app_state["listeners"].moved(self._listener)
         super().resume_writing()
 
     def on_response_complete(self) -> None:

@@ -6,7 +6,7 @@ The count is in bytes of memory, not of the wire: whoever asks knows what its by
 from collections.abc import Callable
 from random import randint
 
-from service.errors import TooLarge, Unavailable
+from service.errors import OVERLOADED, TooLarge, Unavailable
 from service.memory.plan import GROWTH_SHARE
 
 REQUEST_BYTES = 16_384
@@ -141,7 +141,7 @@ class Admission:
         self._make_room()
         seconds = randint(LEAST_SECONDS, MOST_SECONDS)  # noqa: S311 # it spreads, it hides nothing
         words = "The process has no memory for this now: send it again later."
-        return Unavailable(words, code="overloaded", retry_after_seconds=seconds)
+        return Unavailable(words, code=OVERLOADED, retry_after_seconds=seconds)
 
 
 def _never(most_bytes: int) -> TooLarge:

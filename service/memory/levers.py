@@ -169,7 +169,7 @@ class CloseListeners:
 
     async def run(self, relief: Relief) -> int:  # noqa: ARG002 # as every lever has it
         """Close them; they come back when they like."""
-        return self._listeners.close_old()
+        return self._listeners.close_idle()
 
 
 class Collect:

@@ -1,23 +1,31 @@
 """Connections that live long or take their answer slowly: whom an emergency may hang up on."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.clock import Clock
 
 SLOW_READER = "slow_reader"
 PAUSE_SECONDS = 1.0
-OLD_SECONDS = 5.0
-"""Who has been a listener for longer has nothing urgent to hear, or cannot keep up."""
+IDLE_SECONDS = 5.0
+"""Who took nothing for so long is hung up on in an emergency."""
+
+OLD_SECONDS = 30.0
+"""Who takes an answer for so long is hung up on where others are refused: 16 MiB in less are a line
+of 4.5 Mbit/s."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Listener:
-    """One of them; `close` hangs up, and whoever serves it takes it off the list by that."""
+    """One of them; `close` hangs up, and whoever serves it takes it off the list by that.
+
+    `since` it began, `moved_at` it took something last: monotonic seconds.
+    """
 
     kind: str
     since: float
+    moved_at: float
     queued_bytes: Callable[[], int]
     close: Callable[[], None]
 
@@ -56,7 +64,9 @@ class Listeners:
     ) -> Listener:
         """Note one that begins now."""
         since = self._clock.monotonic()
-        listener = Listener(kind=kind, since=since, queued_bytes=queued_bytes, close=close)
+        listener = Listener(
+            kind=kind, since=since, moved_at=since, queued_bytes=queued_bytes, close=close
+        )
         self._listeners[listener] = None
         return listener
 
@@ -64,24 +74,27 @@ class Listeners:
         """Forget one that has ended."""
         self._listeners.pop(listener, None)
 
-    def close_old(self, kind: str | None = None) -> int:
-        """Hang up on those that are old, of one kind or all; return the bytes that waited."""
-        until = self._clock.monotonic() - OLD_SECONDS
-        old = [
-            listener
-            for listener in self._listeners
-            if listener.since <= until and kind in {None, listener.kind}
-        ]
-        queued_bytes = sum(listener.queued_bytes() for listener in old)
-        for listener in old:
-            self.discard(listener)
-            listener.close()
-        self.closed += len(old)
-        return queued_bytes
+    def moved(self, listener: Listener) -> None:
+        """Note that one has taken what waited for it."""
+        listener.moved_at = self._clock.monotonic()
+
+    def close_idle(self) -> int:
+        """Hang up on those who have taken nothing for long; return the bytes that waited."""
+        until = self._clock.monotonic() - IDLE_SECONDS
+        return self._close([each for each in self._listeners if each.moved_at <= until])
 
     def close_old_readers(self) -> None:
-        """Hang up on those who take answers slowly while others find no room; once a second."""
+        """Hang up on those who take an answer for long while others find no room; once a second."""
         now = self._clock.monotonic()
         if now >= self._due:
             self._due = now + PAUSE_SECONDS
-            self.close_old(SLOW_READER)
+            readers = [each for each in self._listeners if each.kind == SLOW_READER]
+            self._close([each for each in readers if each.since <= now - OLD_SECONDS])
+
+    def _close(self, listeners: Sequence[Listener]) -> int:
+        queued_bytes = sum(listener.queued_bytes() for listener in listeners)
+        for listener in listeners:
+            self.discard(listener)
+            listener.close()
+        self.closed += len(listeners)
+        return queued_bytes

@@ -372,6 +372,6 @@ async def test_a_wait_for_a_lease_ends_when_memory_is_short(valkey: Server) -> N
 
         await eventually(count, lambda there: there == 1)
         clock.seconds += 60
-        listeners.close_old()
+        listeners.close_idle()
         assert_problem(await waiting, 503, "overloaded")
         assert (len(listeners), listeners.closed) == (0, 1)

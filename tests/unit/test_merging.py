@@ -40,7 +40,11 @@ def stored(data: bytes, media_type: str = "application/json") -> StoredValue:
 
 async def test_a_merge_keeps_tag_time_and_type_of_what_it_was_made_of() -> None:
     merged = await merged_values(
-        {KEY: b'{"x":2}'}, {KEY: stored(b'{"y":1.0}', "t/x+json")}, Limits(), Uncounted()
+        {KEY: b'{"x":2}'},
+        {KEY: stored(b'{"y":1.0}', "t/x+json")},
+        Limits(),
+        Uncounted(),
+        asyncio.Semaphore(2),
     )
 
     assert merged == {KEY: stored(b'{"y":1.0,"x":2}', "t/x+json")}
@@ -48,15 +52,17 @@ async def test_a_merge_keeps_tag_time_and_type_of_what_it_was_made_of() -> None:
 
 @pytest.mark.parametrize("bases", [{}, {KEY: None}])
 async def test_a_merge_into_nothing_has_no_tag(bases: Mapping[StateKey, None]) -> None:
-    merged = await merged_values({KEY: b'{"x":1,"y":null}'}, bases, Limits(), Uncounted())
+    merged = await merged_values(
+        {KEY: b'{"x":1,"y":null}'}, bases, Limits(), Uncounted(), asyncio.Semaphore(2)
+    )
 
     assert merged == {KEY: StoredValue(Value(b'{"x":1}'), 0)}
 
 
 async def test_a_value_that_is_no_object_is_replaced() -> None:
-    assert await merged_values({KEY: b'{"x":1}'}, {KEY: stored(b"[1]")}, Limits(), Uncounted()) == {
-        KEY: stored(b'{"x":1}')
-    }
+    assert await merged_values(
+        {KEY: b'{"x":1}'}, {KEY: stored(b"[1]")}, Limits(), Uncounted(), asyncio.Semaphore(2)
+    ) == {KEY: stored(b'{"x":1}')}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +74,9 @@ async def test_a_value_that_is_no_object_is_replaced() -> None:
 )
 async def test_what_cannot_be_kept_is_not_merged_into(base: StoredValue, reason: str) -> None:
     with pytest.raises(Unprocessable) as failure:
-        await merged_values({KEY: b'{"x":1}'}, {KEY: base}, Limits(), Uncounted())
+        await merged_values(
+            {KEY: b'{"x":1}'}, {KEY: base}, Limits(), Uncounted(), asyncio.Semaphore(2)
+        )
 
     assert failure.value.code == "not_mergeable"
     assert failure.value.faults == (Fault("/merge/a~1~0b", reason),)
@@ -78,7 +86,9 @@ async def test_others_go_on_while_much_is_merged() -> None:
     deep = b'{"a":' * 60 + b"[" + b"[]," * 300_000 + b"1]" + b"}" * 60
     patch = b'{"a":' * 60 + b'{"b":1}' + b"}" * 60
     merging = asyncio.create_task(
-        merged_values({KEY: patch}, {KEY: stored(deep)}, Limits(), Uncounted())
+        merged_values(
+            {KEY: patch}, {KEY: stored(deep)}, Limits(), Uncounted(), asyncio.Semaphore(2)
+        )
     )
     turns = 0
     while not merging.done():
@@ -94,11 +104,11 @@ async def test_a_merged_value_is_bounded_as_any_value_is(*, limit: int, is_refus
     patches, bases = {KEY: b'{"x":1}'}, {KEY: stored(b'{"y":2}')}
     limits = Limits(max_value_bytes=limit)
     if not is_refused:
-        merged = await merged_values(patches, bases, limits, Uncounted())
+        merged = await merged_values(patches, bases, limits, Uncounted(), asyncio.Semaphore(2))
         assert merged[KEY].value.data == b'{"y":2,"x":1}'
         return
     with pytest.raises(TooLarge) as failure:
-        await merged_values(patches, bases, limits, Uncounted())
+        await merged_values(patches, bases, limits, Uncounted(), asyncio.Semaphore(2))
     assert failure.value.limit == limit
     assert failure.value.faults == (Fault("/merge/a~1~0b", "would be 13 bytes"),)
 
