@@ -132,6 +132,8 @@ class FreshUsage:
             self._beyond_bytes = max(0, sorted(self._beyond)[len(self._beyond) // 2])
         return own_bytes + self._beyond_bytes
 
+    is_estimated = False
+
     def correct(self) -> None:
         """Nothing here is corrected by looking longer."""
 

@@ -38,6 +38,8 @@ class TreeUsage:
         """Bytes as estimated from our own RSS + swap: 2 us, 10 us every half second."""
         return max(0, self._own_bytes() + self._offset_bytes)
 
+    is_estimated = True
+
     def correct(self) -> None:
         """Look at the whole tree."""
         own_bytes = self._own_bytes()

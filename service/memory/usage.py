@@ -33,6 +33,11 @@ class UsageSource(Protocol):
         """Bytes in use now, in microseconds; called on the event loop."""
         ...
 
+    @property
+    def is_estimated(self) -> bool:
+        """Whether there is anything to correct."""
+        ...
+
     def correct(self) -> None:
         """Replace what was estimated by what is exact, in milliseconds; called in a thread."""
         ...
@@ -69,7 +74,8 @@ class UsageProbe:
 
     async def correct(self) -> None:
         """Make the next samples exact again; the event loop goes on meanwhile."""
-        await asyncio.to_thread(self._source.correct)
+        if self._source.is_estimated:  # else it would only wait for a thread
+            await asyncio.to_thread(self._source.correct)
 
     def close(self) -> None:
         """Give back what is kept open."""
