@@ -9,7 +9,6 @@ import orjson
 import pytest
 from redis import Redis
 
-from tests.conftest import FLAVOURS
 from tests.processes import Service, start_service, wait_until
 from tests.servers import Server, start_server
 from tests.store_calls import Chat, open_store, ref_of
@@ -19,9 +18,10 @@ MESSAGES = 500
 WORDS = ("hello", "could you look at my order of last week", "thank you", "it has not come yet")
 
 
-@pytest.fixture(params=FLAVOURS)
-def plan(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with start_server(request.param, *PLAN) as server:
+@pytest.fixture
+def plan() -> Iterator[Server]:
+    """Run one flavour: tests/contract/test_redis_pressure.py has both."""
+    with start_server("valkey", *PLAN) as server:
         yield server
 
 
