@@ -100,6 +100,10 @@ class TurnTransport:
         """Whether the end has begun: what comes now is dropped."""
         return self._is_lingering or self._transport.is_closing()
 
+    def forget(self) -> None:
+        """Let go of whom it asks: both would keep each other until a collection."""
+        self._is_sending = bool
+
     def _flush(self) -> None:
         written, self._written, self._size = self._written, [], 0
         if written and not self._transport.is_closing():
@@ -197,6 +201,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._keep()
         self._forget_listener()
         super().connection_lost(exc)
+        cast("TurnTransport", self.transport).forget()
 
     @property
     def _is_idle(self) -> bool:
