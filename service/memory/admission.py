@@ -38,7 +38,7 @@ class Hold:
         Raises Unavailable in the emergency tier, or if no more than that share is left.
         """
         self._share = GROWTH_SHARE
-        self._admission.check_growth()
+        self._admission.check_growth(self.held_bytes)
 
     def grow(self, count: int) -> None:
         """Take so many bytes more.
@@ -109,9 +109,9 @@ class Admission:
         self._room_bytes = min(self.limit_bytes, self.held_bytes + max(0, headroom_bytes))
         self._is_shedding = is_shedding
 
-    def check_growth(self) -> None:
-        """Raise Unavailable unless calls that bring data are taken now."""
-        is_full = self.held_bytes > self._room_bytes * GROWTH_SHARE
+    def check_growth(self, own_bytes: int = 0) -> None:
+        """Raise Unavailable unless calls that bring data are taken now, of whoever holds so much."""
+        is_full = self.held_bytes - own_bytes > self._room_bytes * GROWTH_SHARE
         if (self._is_shedding or is_full) and not self._is_open:
             raise self.refusal()
 
