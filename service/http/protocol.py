@@ -5,7 +5,9 @@ that comes whole is not waited for: it costs no timer.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -25,6 +27,10 @@ MOST_PIPELINED = 16
 """Requests that wait behind the one that is being answered: in memory, and counted by nobody."""
 
 LINGER_SECONDS = 1.0
+
+UNSENT_BYTES = 131_072
+"""Of an answer in the kernel, beyond what is on its way (tcp(7)): by itself it takes up to 4 MB, which
+count as the group's, and tells of a slow reader's progress in large steps only."""
 
 SLOW_READER_SECONDS = 30.0
 """In which a client has to take about 100 KiB of a large answer, or be cut."""
@@ -132,6 +138,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._most_lines = 2 * self.app_state["limits"].max_header_lines
         ours = TurnTransport(transport, self.loop, lambda: self.scope is not self._finished)
         super().connection_made(cast("asyncio.Transport", ours))
+        with suppress(OSError):  # where the kernel has it
+            kernel = transport.get_extra_info("socket")
+            kernel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._arm(self.silent_seconds, self.transport.close)
 
     def on_message_begin(self) -> None:

@@ -110,7 +110,7 @@ class Admission:
         self._is_shedding = is_shedding
 
     def check_growth(self, own_bytes: int = 0) -> None:
-        """Raise Unavailable unless calls that bring data are taken now, of whoever holds so much."""
+        """Raise Unavailable unless one who holds so much may bring more data now."""
         is_full = self.held_bytes - own_bytes > self._room_bytes * GROWTH_SHARE
         if (self._is_shedding or is_full) and not self._is_open:
             raise self.refusal()
