@@ -29,8 +29,8 @@ MOST_PIPELINED = 16
 LINGER_SECONDS = 1.0
 
 UNSENT_BYTES = 131_072
-"""Of an answer in the kernel, beyond what is on its way (tcp(7)): by itself it takes up to 4 MB, which
-count as the group's, and tells of a slow reader's progress in large steps only."""
+"""Of an answer in the kernel, beyond what is on its way (tcp(7)): by itself it takes up to 4 MB,
+which count as the group's, and tells of a slow reader's progress in large steps only."""
 
 SLOW_READER_SECONDS = 30.0
 """In which a client has to take about 100 KiB of a large answer, or be cut."""
