@@ -273,7 +273,8 @@ async def test_no_more_is_dropped_than_is_needed(parts: Parts, redis: Redis) -> 
 
     counts = [len(await chat.texts()) for chat in chats]
     assert set(counts) == {10, 1_000}
-    assert 0.8 * used < left <= until * used
+    # Redis uses a little more or less from one look to the next.
+    assert 0.8 * used < left < 0.95 * used
 
 
 async def test_a_history_of_any_length_is_dropped_step_by_step(

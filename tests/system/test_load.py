@@ -16,7 +16,7 @@ from tests.servers import HOST, Server, start_server
 CLIENTS = 64
 CALLS = 12
 POLLS = 10_000
-POLLS_AT_ONCE = 50
+POLLS_AT_ONCE = 16
 MIB = 1_048_576
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from service.errors import Unavailable
 from service.memory.accounts import Accounts
-from service.memory.admission import Admission
+from service.memory.admission import LARGE_SHARE, Admission
 from service.memory.listeners import Listeners
 from service.memory.plan import make_plan
 from service.memory.tiers import DEFAULT_MARKS
@@ -40,14 +40,14 @@ def test_as_much_is_let_in_as_lies_below_the_emergency_mark() -> None:
     admission = Admission(ROOM)
     mark_bytes = int(512 * MIB * DEFAULT_MARKS.emergency_enter)
     accounts_of(admission).observe(reading(mark_bytes - 10 * MIB), Tier.STANDARD)
-    assert not is_let_in(admission, 11 * MIB)
-    assert is_let_in(admission, 10 * MIB)
+    assert not is_let_in(admission, 10 * MIB)
+    assert is_let_in(admission, int(10 * MIB * LARGE_SHARE))
 
 
 def test_what_an_allocator_keeps_takes_no_room_while_the_mark_is_far() -> None:
     admission = Admission(ROOM)
     accounts_of(admission, hot_bytes=0).observe(reading(300 * MIB), Tier.NORMAL)
-    assert is_let_in(admission, ROOM)
+    assert is_let_in(admission, int(ROOM * LARGE_SHARE))
 
 
 def test_an_emergency_is_told_to_admission() -> None:
@@ -62,7 +62,7 @@ def test_who_may_not_act_only_tells() -> None:
     accounts = accounts_of(admission, is_acting=False)
     accounts.observe(reading(500 * MIB), Tier.EMERGENCY)
     admission.begin().restrict()
-    assert is_let_in(admission, ROOM)
+    assert is_let_in(admission, int(ROOM * LARGE_SHARE))
     assert accounts.status.factor == pytest.approx(4.55)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from openapi_spec_validator import validate
 
-from service.errors import ServiceError
+from service.errors import OVERLOADED, ServiceError
 from service.http.openapi.document import PAGES, build_document
 from service.http.routes import API_ROUTES, OPEN_ROUTES
 from tests.openapi_examples import Examples
@@ -36,7 +36,7 @@ def test_each_code_of_an_error_is_in_it() -> None:
     refined = {
         code for path in SOURCES for code in re.findall(r'\bcode="([a-z_]+)"', path.read_text())
     }
-    codes = refined | {kind.default_code for kind in ServiceError.__subclasses__()}
+    codes = refined | {OVERLOADED} | {kind.default_code for kind in ServiceError.__subclasses__()}
     described = {
         code
         for response in DOCUMENT["components"]["responses"].values()
