@@ -48,7 +48,7 @@ class Body:
     @property
     def has_come(self) -> bool:
         """Whether all is in memory, be it read or not."""
-        return self.is_over or BODY_COMPLETE in self._scope
+        return BODY_COMPLETE in self._scope or self.is_over
 
     async def read(self, most_bytes: int, hold: Hold) -> bytes:
         """Read all of it. Raises Unavailable if there is no room for it, TooLarge, RequestTimeout.

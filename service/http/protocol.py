@@ -52,7 +52,7 @@ class TurnTransport:
     parsing the request. All that is not about writing is the transport's own.
     """
 
-    __slots__ = ("_is_lingering", "_is_sending", "_loop", "_size", "_transport", "_written")
+    __slots__ = ("_is_sending", "_loop", "_size", "_transport", "_written", "is_lingering")
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class TurnTransport:
         self._transport = transport
         self._loop = loop
         self._is_sending = is_sending
-        self._is_lingering = False
+        self.is_lingering = False
         self._written: list[bytes] = []
         self._size = 0
 
@@ -76,7 +76,7 @@ class TurnTransport:
 
         Much goes at once: it is not copied, and the transport can tell the writer to pause.
         """
-        if self._is_lingering:
+        if self.is_lingering:
             return
         if self._size + len(data) > HIGH_WATER_LIMIT:
             self._flush()
@@ -97,14 +97,14 @@ class TurnTransport:
         if not self._is_sending() or self.is_closing():
             self._transport.close()
             return
-        self._is_lingering = True
+        self.is_lingering = True
         self._transport.write_eof()
         self._transport.resume_reading()
         self._loop.call_later(LINGER_SECONDS, self._transport.close)
 
     def is_closing(self) -> bool:
         """Whether the end has begun: what comes now is dropped."""
-        return self._is_lingering or self._transport.is_closing()
+        return self.is_lingering or self._transport.is_closing()
 
     def forget(self) -> None:
         """Let go of whom it asks: both would keep each other until a collection."""
@@ -136,8 +136,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first byte, but not for ever."""
         self._most_lines = 2 * self.app_state["limits"].max_header_lines
-        ours = TurnTransport(transport, self.loop, lambda: self.scope is not self._finished)
-        super().connection_made(cast("asyncio.Transport", ours))
+        self._turn = TurnTransport(transport, self.loop, lambda: self.scope is not self._finished)
+        super().connection_made(cast("asyncio.Transport", self._turn))
         with suppress(OSError):  # where the kernel has it
             kernel = transport.get_extra_info("socket")
             kernel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
@@ -173,7 +173,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before the head is complete: its parts are kept in memory until then."""
-        if self.transport.is_closing():
+        if self._turn.is_lingering:
             return
         self._head_bytes += len(data)
         super().data_received(data)
@@ -210,7 +210,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._keep()
         self._forget_listener()
         super().connection_lost(exc)
-        cast("TurnTransport", self.transport).forget()
+        self._turn.forget()
 
     @property
     def _is_idle(self) -> bool:

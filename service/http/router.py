@@ -90,8 +90,8 @@ class Router(Starlette):
         body, hold = Body(scope, receive, headers), scope["state"]["admission"].begin()
         try:
             response = await self._answer(scope, receive, headers, body, hold)
-            hold.release()
             if len(response.body) > PIECE_BYTES:
+                hold.release()
                 # What has changed something is not refused any more.
                 take = hold.grow if scope["method"] in _SAFE else hold.add
                 take(len(response.body))

@@ -72,7 +72,8 @@ class Hold:
 
     def __del__(self) -> None:
         """Give back what lived as long as this: a view that was read by parts."""
-        self.release()
+        if self.held_bytes:
+            self.release()
 
 
 class Admission:
@@ -93,6 +94,7 @@ class Admission:
         self._make_room = make_room
         self._is_open = is_open
         self._room_bytes = limit_bytes
+        self._easy_bytes = GROWTH_SHARE * limit_bytes  # below that there is room for every call
         self._is_shedding = False
         self.held_bytes = self.peak_bytes = self.refused = 0
 
@@ -107,6 +109,7 @@ class Admission:
         as the mark is far.
         """
         self._room_bytes = min(self.limit_bytes, self.held_bytes + max(0, headroom_bytes))
+        self._easy_bytes = GROWTH_SHARE * self._room_bytes
         self._is_shedding = is_shedding
 
     def check_growth(self, own_bytes: int = 0) -> None:
@@ -117,7 +120,8 @@ class Admission:
 
     def take(self, count: int, share: float, own_bytes: int = 0) -> None:
         """Count bytes for one who holds `own_bytes`. Raises TooLarge if they never fit."""
-        self.check(count, share, own_bytes)
+        if self.held_bytes + count > self._easy_bytes:
+            self.check(count, share, own_bytes)
         self.add(count)
 
     def check(self, count: int, share: float, own_bytes: int = 0) -> None:
