@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import logging
 import statistics
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from random import Random
 
 from service.clock import SystemClock
 from service.hot import Entry, HotTier
-from service.memory.governor import Governor
+from service.memory.governor import Governor, Hooks
 from service.memory.levers import Collect, Evict, MallocTrim, freeze_heap
 from service.memory.libc import libc
 from service.memory.machine import own_rss_bytes, read_host
@@ -31,6 +32,7 @@ MESSAGE_BYTES = (200, 600, 2_000, 6_000, 16_384)
 BODY_BYTES = (16_384, 262_144, MIB, 4 * MIB)
 OPEN_CHATS, GOES_ON, BODY_EACH = 64, 0.8, 0.1
 SAMPLES = 5_000
+STEP_BYTES = 32 * MIB
 SESSIONS = 50_000
 CONTROL_SECONDS = 0.05
 """As long as a clean-up: what gaps there are without one, because others use the machine."""
@@ -256,6 +258,35 @@ def show_collection() -> None:
     print(f"full collection with {SESSIONS:,} sessions: median {statistics.median(costs):.1f} ms")
 
 
+async def wait_for_tier(tier: Tier, step_bytes: int, random: Random) -> float:
+    """Return the seconds from a step across the mark of a tier, at any time, to the tier."""
+    used_bytes, marks = own_rss_bytes(), Policy().marks
+    mark = marks.standard_enter if tier is Tier.STANDARD else marks.emergency_enter
+    quota = Quota(bytes=int((used_bytes + step_bytes / 2) / mark), source=QuotaSource.SETTING)
+    with open_probe(quota) as probe:
+        reached = asyncio.Event()
+        hooks = Hooks(on_reading=lambda _, now: reached.set() if now is tier else None)
+        governor = Governor(probe, (), clock=SystemClock(), hooks=hooks)
+        running = asyncio.create_task(governor.run())
+        await asyncio.sleep(1 + random.random() / 5)
+        began, step = time.perf_counter(), b"x" * step_bytes
+        await reached.wait()
+        seconds = time.perf_counter() - began
+        running.cancel()
+        del step
+    return seconds
+
+
+def show_changes() -> None:
+    """Print how long after its mark was crossed a tier is entered."""
+    random = Random(1)  # noqa: S311 # data, no secret
+    for tier in (Tier.STANDARD, Tier.EMERGENCY):
+        waits = [asyncio.run(wait_for_tier(tier, STEP_BYTES, random)) for _ in range(RUNS)]
+        waits_ms = [seconds * 1_000 for seconds in waits]
+        median, worst = statistics.median(waits_ms), max(waits_ms)
+        print(f"{tier} tier after a step across its mark: median {median:.0f}, max {worst:.0f} ms")
+
+
 def main() -> None:
     """Measure samples and a collection, then both tiers."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -263,7 +294,9 @@ def main() -> None:
     threshold = parser.parse_args().mmap_threshold
     if threshold:
         libc().mallopt(M_MMAP_THRESHOLD, threshold)
+    logging.disable()
     show_samples()
+    show_changes()
     show_collection()
     libc().malloc_trim(0)  # what that has left is not what the tiers let go
     for tier in (Tier.STANDARD, Tier.EMERGENCY):

@@ -39,7 +39,6 @@ MIB = 1_048_576
 FLOOR_SHARE = 0.1
 """Of the hot tier's budget: what an emergency leaves."""
 
-
 _log = logging.getLogger("ballast.memory")
 
 
@@ -85,7 +84,7 @@ def build_parts(settings: Settings, clock: Clock) -> Parts:
     hot = storage.hot
     accounts = Accounts(
         memory.plan,
-        lambda: hot.status.bytes,
+        lambda: hot.held_bytes,
         memory.admission,
         memory.listeners,
         is_acting=settings.enable_memory_optimization,
@@ -181,7 +180,7 @@ def _governor(
     trim = MallocTrim(probe.used_bytes)
     evict = Evict(
         hot.evict,
-        lambda: hot.status.bytes,
+        lambda: hot.held_bytes,
         floor_bytes=int(hot.budget_bytes * FLOOR_SHARE),
         give_back=trim.give_back,
         clock=clock,

@@ -66,7 +66,7 @@ class HotTier:
     def status(self) -> HotTierStatus:
         """The tier in figures."""
         return HotTierStatus(
-            bytes=self._held_bytes,
+            bytes=self.held_bytes,
             budget_bytes=self.budget_bytes,
             sessions=len(self._entries) + len(self._shelf),
             hits=self._hits,
@@ -75,7 +75,8 @@ class HotTier:
         )
 
     @property
-    def _held_bytes(self) -> int:
+    def held_bytes(self) -> int:
+        """Bytes that are held now."""
         return self._bytes + self._shelf.bytes
 
     def get(self, ref: SessionRef) -> Entry | None:
@@ -199,12 +200,12 @@ class HotTier:
         """Drop the coldest entries until that many bytes are free; Redis has them all."""
         freed = 0
         while freed < excess_bytes and (self._shelf or self._entries):
-            before = self._held_bytes
+            before = self.held_bytes
             refs = self._shelf.evict() if self._shelf else [next(iter(self._entries))]
             for ref in refs:
                 self._put(ref, None)
             self._evicted += len(refs)
-            freed += before - self._held_bytes
+            freed += before - self.held_bytes
         return freed
 
     def shorten(self, slice_sessions: int = SHORTENED_AT_ONCE) -> Iterator[int]:
@@ -245,7 +246,7 @@ class HotTier:
         """Put the coldest of what is at hand on the shelf, and drop what is too much."""
         while self._bytes > self._at_hand_bytes + BLOCK_BYTES:
             self._put_away(list(self._take_coldest()))
-        self.evict(self._held_bytes - self.budget_bytes)
+        self.evict(self.held_bytes - self.budget_bytes)
 
     def _put_away(self, entries: list[tuple[SessionRef, Entry]]) -> None:
         """Put entries on the shelf; where the system gives no memory for that, drop them."""

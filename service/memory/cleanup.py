@@ -82,8 +82,8 @@ class _Rest:
         self.runs = min(max(1, self.runs * 2), MOST_RUNS_RESTED) if is_idle else 0
         self.left = self.runs
 
-    def is_on(self) -> bool:
-        """Tell whether it rests in this run, and count that."""
+    def count_down(self) -> bool:
+        """Count a run; return whether it rests in this one."""
         if self.left == 0:
             return False
         self.left -= 1
@@ -141,7 +141,7 @@ class Levers:
         if relief.tier is Tier.EMERGENCY or relief.requested:
             return set()
         there = [lever.name for lever in levers if lever.available()]
-        resting = {name for name in there if self._rests[name].is_on()}
+        resting = {name for name in there if self._rests[name].count_down()}
         # A run of none would be a lie; how seldom there are runs is the pace's part.
         return resting if len(resting) < len(there) else set()
 

@@ -42,13 +42,11 @@ class Cgroup1Usage:
     name = "cgroup1"
 
     def __init__(self, group: Path) -> None:
-        self._stat = KeptFile(group / "memory.stat")
-        try:
+        with contextlib.ExitStack() as stack:
+            self._stat = stack.enter_context(KeptFile(group / "memory.stat"))
             self._has_swap = number_after(b"total_swap ", self._stat.read()) is not None
             self.read()
-        except BaseException:
-            self._stat.close()
-            raise
+            stack.pop_all()
 
     @property
     def degraded(self) -> tuple[str, ...]:
@@ -132,9 +130,7 @@ class FreshUsage:
             self._beyond_bytes = max(0, sorted(self._beyond)[len(self._beyond) // 2])
         return own_bytes + self._beyond_bytes
 
-    is_estimated = False
-
-    def correct(self) -> None:
+    async def correct(self) -> None:
         """Nothing here is corrected by looking longer."""
 
     def close(self) -> None:

@@ -164,7 +164,7 @@ class CloseListeners:
         return True
 
     def estimate(self, relief: Relief) -> int:  # noqa: ARG002 # as every lever has it
-        """Bytes that wait, at most: those for the fast ones stay."""
+        """Bytes that wait, at most: who goes on taking stays."""
         return self._listeners.queued_bytes
 
     async def run(self, relief: Relief) -> int:  # noqa: ARG002 # as every lever has it

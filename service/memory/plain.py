@@ -1,4 +1,7 @@
-"""The lower layers of the governor: plain, so that they share nothing with what has failed."""
+"""The lower layers of the governor: plain, so that little of what has failed is theirs too.
+
+They share how the hot tier is evicted and the collector run, but no lever, pace, task or thread.
+"""
 
 import ctypes
 import os

@@ -27,7 +27,7 @@ BODY_COST = 3
 """Bytes that a byte of a body takes: the text, what is parsed of it, what goes to Redis."""
 
 ANSWER_COST = 4
-"""Bytes that a byte of a large answer takes: as it came, rendered, and twice in the answer."""
+"""Bytes of memory for a byte of a large answer: three as it is read (store/reading.py); its own."""
 
 GROWTH_SHARE = 0.8
 """Of what may be under way: what calls that bring data may take."""

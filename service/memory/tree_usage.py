@@ -1,5 +1,6 @@
 """Usage of the process tree, where no group tells it: PSS + swap, else RSS."""
 
+import asyncio
 import contextlib
 import os
 from pathlib import Path
@@ -27,7 +28,7 @@ class TreeUsage:
         self._page_bytes = os.sysconf("SC_PAGE_SIZE")
         self._swap_bytes = self._offset_bytes = 0
         self._due_at = clock.monotonic()
-        self.correct()
+        self._look()
 
     @property
     def degraded(self) -> tuple[str, ...]:
@@ -38,10 +39,11 @@ class TreeUsage:
         """Bytes as estimated from our own RSS + swap: 2 us, 10 us every half second."""
         return max(0, self._own_bytes() + self._offset_bytes)
 
-    is_estimated = True
+    async def correct(self) -> None:
+        """Look at the whole tree, in a thread: it takes milliseconds."""
+        await asyncio.to_thread(self._look)
 
-    def correct(self) -> None:
-        """Look at the whole tree."""
+    def _look(self) -> None:
         own_bytes = self._own_bytes()
         self._offset_bytes = tree_bytes() - own_bytes
 

@@ -4,7 +4,6 @@ In order: the figures of the control group that set the quota (anonymous memory 
 page cache of a written file does not count), else PSS + swap of the process tree, else its RSS.
 """
 
-import asyncio
 import contextlib
 from pathlib import Path
 from typing import Protocol, Self
@@ -33,13 +32,8 @@ class UsageSource(Protocol):
         """Bytes in use now, in microseconds; called on the event loop."""
         ...
 
-    @property
-    def is_estimated(self) -> bool:
-        """Whether there is anything to correct."""
-        ...
-
-    def correct(self) -> None:
-        """Replace what was estimated by what is exact, in milliseconds; called in a thread."""
+    async def correct(self) -> None:
+        """Replace what was estimated by what is exact; the event loop goes on meanwhile."""
         ...
 
     def close(self) -> None:
@@ -74,8 +68,7 @@ class UsageProbe:
 
     async def correct(self) -> None:
         """Make the next samples exact again; the event loop goes on meanwhile."""
-        if self._source.is_estimated:  # else it would only wait for a thread
-            await asyncio.to_thread(self._source.correct)
+        await self._source.correct()
 
     def close(self) -> None:
         """Give back what is kept open."""

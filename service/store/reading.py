@@ -37,7 +37,7 @@ FIRST_BYTES = 1_048_576
 
 PART_BYTES = 4_194_304
 PART_COST = 3
-"""Bytes of memory that a byte of a further part takes: as it came, rendered, and in the answer."""
+"""Bytes of memory for a byte of a part: as it came, rendered, joined. The answer counts apart."""
 
 SMALL_BYTES = 65_536
 NAME_BYTES = 100

@@ -1,7 +1,8 @@
 """Where the primary is: at one address, wherever the sentinels say, or one of a cluster's."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
@@ -188,19 +189,22 @@ def _host(name: str) -> str:
 
 async def opened(connection: AbstractConnection) -> AbstractConnection:
     """Return a connection when it is open; what was begun in vain is closed."""
-    try:
+    async with _closing(connection):
         await connection.connect()  # type: ignore[no-untyped-call] # redis-py has it bare
-    except BaseException:  # whoever is cancelled while connecting leaves no socket open either
-        await connection.disconnect(nowait=True)
-        raise
     return connection
 
 
 async def ask(connection: AbstractConnection, *command: str) -> Any:  # noqa: ANN401 # a reply
     """Return a reply; without one the connection is closed."""
-    try:
+    async with _closing(connection):
         await connection.send_command(*command, check_health=False)
         return await connection.read_response(disable_decoding=True)
-    except BaseException:  # nor does a reply that is not waited for meet the next command
-        await connection.disconnect(nowait=True)
-        raise
+
+
+@asynccontextmanager
+async def _closing(connection: AbstractConnection) -> AsyncIterator[None]:
+    """Close a connection unless the block comes to its end, cancelled or not."""
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(connection.disconnect, nowait=True)
+        yield
+        stack.pop_all()
