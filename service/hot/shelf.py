@@ -81,22 +81,38 @@ class Shelf:
     def put(self, entries: Sequence[tuple[SessionRef, Entry]]) -> None:
         """Make a block of entries, and of what is left of blocks that have become sparse.
 
-        Raises OSError if the system gives no memory.
+        Raises OSError if the system gives no memory; then nothing has changed.
         """
         packed = [(ref, _encoder.encode(entry)) for ref, entry in entries]
-        room = BLOCK_BYTES
-        while self._sparse and room > 0:
-            number = self._sparse.pop()
-            block = self._blocks.get(number)
-            if block is not None:
-                left = self._remove(block)
-                packed += [(block.refs[index], bytes(block.part(index))) for index in left]
-                room -= sum(len(block.part(index)) for index in left)
+        sparse, looked_at = self._sparse_blocks()
+        for old in sparse:
+            packed += [(old.refs[index], bytes(old.part(index))) for index in self._left(old)]
+        block = _Block.of(self._number + 1, packed)
+        del self._sparse[len(self._sparse) - looked_at :]
+        for old in sparse:
+            self._remove(old)
         self._number += 1
-        block = self._blocks[self._number] = _Block.of(self._number, packed)
+        self._blocks[self._number] = block
         self._places.update(dict.fromkeys(block.refs, block))
         self._block_bytes += block.weight
         self._most = max(self._most, len(self._places))
+
+    def _sparse_blocks(self) -> tuple[list[_Block], int]:
+        """Return blocks of which about one more can be made, and how many names were looked at."""
+        blocks: list[_Block] = []
+        room, looked_at = BLOCK_BYTES, 0
+        for number in reversed(self._sparse):
+            if room <= 0:
+                break
+            looked_at += 1
+            if (block := self._blocks.get(number)) is not None:
+                blocks.append(block)
+                room -= sum(len(block.part(index)) for index in self._left(block))
+        return blocks, looked_at
+
+    def _left(self, block: _Block) -> list[int]:
+        """Return which entries of a block are still there."""
+        return [i for i, ref in enumerate(block.refs) if self._places.get(ref) is block]
 
     def peek(self, ref: SessionRef) -> Entry | None:
         """Return an entry, and leave it where it is."""
@@ -126,7 +142,7 @@ class Shelf:
     def _remove(self, block: _Block) -> list[int]:
         """Drop a block; return which of its entries were still there."""
         self._drop(block)
-        left = [i for i, ref in enumerate(block.refs) if self._places.get(ref) is block]
+        left = self._left(block)
         for index in left:
             del self._places[block.refs[index]]
         return left
