@@ -6,6 +6,7 @@ from service.errors import Unavailable
 from service.http.answers import Document, json_response
 from service.http.bodies import parse_relief, parse_trace
 from service.http.call import Call
+from service.http.health import lever_document
 from service.http.response import Response
 from service.memory.allocations import Allocations, trace_allocations
 from service.vitals import Cleanup, LeverReport
@@ -51,15 +52,8 @@ def _relieved(cleanup: Cleanup, before_bytes: int, after_bytes: int, *, is_dry: 
 
 
 def _lever(report: LeverReport) -> Document:
-    return {
-        "name": report.name,
-        "available": report.available,
-        "beforeBytes": report.before_bytes,
-        "afterBytes": report.after_bytes,
-        "freedBytes": report.freed_bytes,
-        "returnedBytes": report.returned_bytes,
-        "ms": round(report.ms, 1),
-    }
+    use = {"beforeBytes": report.before_bytes, "afterBytes": report.after_bytes}
+    return lever_document(report) | use
 
 
 def _traced(allocations: Allocations) -> Document:

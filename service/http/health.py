@@ -136,13 +136,14 @@ def _cleanup(cleanup: Cleanup) -> Document:
         "tier": cleanup.tier,
         "at": rfc3339(cleanup.at_ms),
         "requested": cleanup.requested,
-        "levers": [_lever(report) for report in cleanup.levers],
+        "levers": [lever_document(report) for report in cleanup.levers],
         "freedBytes": cleanup.freed_bytes,
         "ms": round(cleanup.ms, 1),
     }
 
 
-def _lever(report: LeverReport) -> Document:
+def lever_document(report: LeverReport) -> Document:
+    """Return what one lever did."""
     return {
         "name": report.name,
         "available": report.available,

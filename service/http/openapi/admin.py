@@ -10,6 +10,7 @@ from service.http.schemas import ReliefBody, TraceBody
 EVICTED: dict[str, Any] = {
     "name": "evict",
     "available": True,
+    "resting": False,
     "beforeBytes": 201_326_592,
     "afterBytes": 201_326_592,
     "freedBytes": 31_457_280,

@@ -138,6 +138,7 @@ class LeverRun(Struct):
 
     name: str
     available: bool
+    resting: bool
     before_bytes: Count = field(name="beforeBytes")
     after_bytes: Count = field(name="afterBytes")
     freed_bytes: Annotated[Count, Meta(description="Of a dry run: what it would free.")] = field(
