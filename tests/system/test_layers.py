@@ -1,36 +1,21 @@
 """Each layer frees memory of a real service while those above it fail; it answers throughout."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import pytest
 
 from tests.memory_groups import SMALL_REQUESTS, find_hierarchy, memory_groups
 from tests.processes import Service, start_service, wait_until
-from tests.servers import Server, start_server
+from tests.servers import Server
+from tests.system.conftest import check_values, fill
 
 MIB = 1_048_576
 QUOTA_BYTES = 80 * MIB
 # The interpreter alone is above the leave mark: who works at all lets go of the whole hot tier.
 MARKS = {"MEMORY_STANDARD_PERCENT": "45", "MEMORY_EMERGENCY_PERCENT": "90"}
 SESSIONS = 300
-VALUE = Random(1).randbytes(65_536)  # it packs no smaller
 LAYERS = ("advanced", "basic", "direct", "health")
-
-
-@pytest.fixture
-def redis_server() -> Iterator[Server]:
-    with start_server("valkey") as server:
-        yield server
-
-
-def fill(service: Service) -> None:
-    for number in range(SESSIONS):
-        path = f"/v1/sessions/chat-{number}/state/history"
-        headers = {"Content-Type": "text/plain"}
-        assert service.http.put(path, content=VALUE, headers=headers).status_code in {201, 204}
 
 
 def hot_bytes(service: Service) -> int:
@@ -52,13 +37,11 @@ def test_a_layer_frees_memory_while_those_above_it_fail(redis_server: Server, ma
         faulty_service(redis_server, group, faults) as service,
     ):
         service.wait_until_connected()
-        fill(service)
+        fill(service, SESSIONS)
         # The layer of /health acts once in 10 s.
         wait_until(lambda: hot_bytes(service) < MIB, seconds=15, what="an empty hot tier")
         health = service.health()
-        for number in range(0, SESSIONS, 10):
-            answer = service.http.get(f"/v1/sessions/chat-{number}/state/history")
-            assert answer.content == VALUE
+        check_values(service, range(0, SESSIONS, 10))
         log = service.log
 
     memory = health["memory"]
@@ -85,14 +68,14 @@ def test_without_any_layer_the_memory_stays_and_health_says_that_nobody_looks(
         faulty_service(redis_server, group, LAYERS) as service,
     ):
         service.wait_until_connected()
-        fill(service)
+        fill(service, SESSIONS)
         wait_until(
             lambda: service.http.get("/health").status_code == 503, seconds=10, what="a failure"
         )
         full_bytes, until = hot_bytes(service), time.monotonic() + 2
         while time.monotonic() < until:
             assert hot_bytes(service) == full_bytes
-            assert service.http.get("/v1/sessions/chat-0/state/history").content == VALUE
+            check_values(service, range(1))
         health = service.health()
 
     assert full_bytes > 4 * MIB

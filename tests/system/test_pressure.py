@@ -1,35 +1,22 @@
 """A service whose memory runs short lets go of what Redis has, says so, and forgets nothing."""
 
 import re
+import socket
 from collections.abc import Iterator
-from random import Random
+from contextlib import contextmanager
+from typing import Any
 
-import pytest
-
+from service.memory.listeners import IDLE_SECONDS
 from tests.memory_groups import SMALL_REQUESTS, find_hierarchy, memory_groups
 from tests.processes import Service, start_service, wait_until
-from tests.servers import Server, start_server
+from tests.servers import HOST, Server
+from tests.system.conftest import RAW, VALUE, check_values, fill
 
 MIB = 1_048_576
 QUOTA_BYTES = 80 * MIB
 # 34 MB are the interpreter's, and 12 MB the hot tier's: 57 % when that is full.
 MARKS = {"MEMORY_STANDARD_PERCENT": "50", "MEMORY_EMERGENCY_PERCENT": "85"} | SMALL_REQUESTS
 SESSIONS = 500
-VALUE = Random(1).randbytes(65_536)  # it packs no smaller
-
-
-@pytest.fixture
-def redis_server() -> Iterator[Server]:
-    with start_server("valkey") as server:
-        yield server
-
-
-def fill(service: Service) -> None:
-    """Write more than the hot tier may hold, so that it is full."""
-    for number in range(SESSIONS):
-        path = f"/v1/sessions/chat-{number}/state/history"
-        headers = {"Content-Type": "text/plain"}
-        assert service.http.put(path, content=VALUE, headers=headers).status_code in {201, 204}
 
 
 def test_the_standard_tier_evicts_and_no_answer_changes(redis_server: Server) -> None:
@@ -38,12 +25,10 @@ def test_the_standard_tier_evicts_and_no_answer_changes(redis_server: Server) ->
         start_service(group, REDIS_URL=redis_server.url, **MARKS) as service,
     ):
         service.wait_until_connected()
-        fill(service)
+        fill(service, SESSIONS)
         wait_until(lambda: service.health()["memory"]["lastAction"], seconds=5, what="a cleanup")
         health = service.health()
-        for number in range(SESSIONS):
-            answer = service.http.get(f"/v1/sessions/chat-{number}/state/history")
-            assert answer.content == VALUE
+        check_values(service, range(SESSIONS))
         log = service.log
 
     action = health["memory"]["lastAction"]
@@ -66,13 +51,11 @@ def test_the_emergency_tier_leaves_the_floor_and_no_answer_changes(redis_server:
         start_service(group, REDIS_URL=redis_server.url, **SMALL_REQUESTS) as service,
     ):
         service.wait_until_connected()
-        fill(service)
+        fill(service, SESSIONS)
         before = service.health()["hotTier"]
         answer = service.http.post("/v1/admin/relieve", json={"tier": "emergency"})
         after = service.health()
-        for number in range(0, SESSIONS, 10):
-            value = service.http.get(f"/v1/sessions/chat-{number}/state/history")
-            assert value.content == VALUE
+        check_values(service, range(0, SESSIONS, 10))
         log = service.log
 
     assert answer.status_code == 200
@@ -87,6 +70,43 @@ def test_the_emergency_tier_leaves_the_floor_and_no_answer_changes(redis_server:
     assert "🚨 Memory usage critical! Running emergency cleanup..." in log
 
 
+@contextmanager
+def slow_reader(service: Service) -> Iterator[None]:
+    """Ask for more than the kernel takes in one go, and take nothing of it."""
+    service.wait_until_connected()
+    for number in range(10):
+        path = f"/v1/sessions/large/state/{number}"
+        assert service.http.put(path, content=VALUE, headers=RAW).status_code == 201
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+        reader.connect((HOST, service.port))
+        reader.sendall(b"GET /v1/sessions/large?include=state HTTP/1.1\r\nHost: b\r\n\r\n")
+        yield
+
+
+def test_an_emergency_hangs_up_on_who_takes_nothing(redis_server: Server) -> None:
+    with start_service(REDIS_URL=redis_server.url) as service, slow_reader(service):
+
+        def listeners() -> dict[str, Any]:
+            told: dict[str, Any] = service.health()["memory"]["listeners"]
+            return told
+
+        wait_until(lambda: listeners()["kinds"] == {"slow_reader": 1}, seconds=5, what="a reader")
+        idle = IDLE_SECONDS + 0.5  # told rounded
+        wait_until(lambda: listeners()["oldestSeconds"] > idle, seconds=10, what="its idleness")
+        held = service.health()["memory"]["admission"]["held"]
+        service.http.post("/v1/admin/relieve", json={"tier": "standard"})
+        assert listeners()["closed"] == 0
+        action = service.http.post("/v1/admin/relieve", json={"tier": "emergency"}).json()
+        after = service.health()["memory"]
+
+    assert held > 10 * len(VALUE)
+    closing = next(each for each in action["levers"] if each["name"] == "close_listeners")
+    assert closing["freedBytes"] > 0
+    assert (after["listeners"]["count"], after["listeners"]["closed"]) == (0, 1)
+    assert after["admission"]["held"] < held / 10
+
+
 def test_without_the_switch_memory_is_measured_and_nothing_is_done(redis_server: Server) -> None:
     with (
         memory_groups(find_hierarchy(), "switched-off", QUOTA_BYTES) as (_, group),
@@ -95,7 +115,7 @@ def test_without_the_switch_memory_is_measured_and_nothing_is_done(redis_server:
         ) as service,
     ):
         service.wait_until_connected()
-        fill(service)
+        fill(service, SESSIONS)
         wait_until(lambda: service.lines("Memory usage high"), seconds=5, what="the warning")
         health = service.health()
         assert service.lines("cleanup") == []

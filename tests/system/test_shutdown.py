@@ -12,7 +12,7 @@ import pytest
 
 from service.memory.admission import REQUEST_BYTES
 from tests.processes import ORDERLY, Service, start_service, wait_until
-from tests.servers import HOST, Server, start_server
+from tests.servers import HOST, Server
 
 END_SECONDS = 25.0
 BODY = b'{"messages": [{"text": "slow"}]}'
@@ -58,12 +58,6 @@ class SlowUpload:
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
-
-
-@pytest.fixture
-def redis_server() -> Iterator[Server]:
-    with start_server("valkey") as server:
-        yield server
 
 
 @pytest.fixture
