@@ -13,6 +13,8 @@ from scripts.storming.timeline import Curve, draw
 
 PEAK_PERCENT = 85.0
 FIRST_PERCENT = 65.0
+LATER_PERCENT = 60.0
+"""Until the use is that low the standard tier is not left, and may act again."""
 COLUMNS = (
     "load", "MB", "survived", "peak %", "kernel's %", "first action at %", "actions",
     "acknowledged", "lost", "changed", "shed", "seen as 503", "pause ms", "/health p99 ms",
@@ -126,13 +128,15 @@ def faults(result: Result) -> list[str]:
             (it.has_survived and not overshoots, "it survives without what keeps it alive, too")
         ]
     else:
-        early = any(action.percent < FIRST_PERCENT for action in it.actions)
+        first = it.actions[0].percent if it.actions else FIRST_PERCENT
+        lowest = min((action.percent for action in it.actions), default=LATER_PERCENT)
         is_forced = it.order.has_neighbour
         tiers = {action.tier for action in it.actions}
         rules = [
             (not it.has_survived, f"the service ended: {it.exit_code}, {it.kills} killed"),
             (overshoots and not is_forced, f"its peak was {it.peak_percent:.1f} % of the quota"),
-            (early, f"a cleanup below {FIRST_PERCENT:.0f} %"),
+            (first < FIRST_PERCENT, f"its first cleanup was at {first:.1f} %"),
+            (lowest < LATER_PERCENT, f"a cleanup at {lowest:.1f} %"),
             (is_forced and tiers != {"standard", "emergency"}, f"its cleanups: {sorted(tiers)}"),
             (bool(it.actions) and it.order.load == "idle", "a cleanup for a quiet bot"),
             (said.bare > 0, f"{said.bare} answers 503 without Retry-After"),

@@ -15,6 +15,7 @@ from tests.servers import Server, start_server
 from tests.store_calls import Chat, open_store, ref_of
 
 PLAN = ("--maxmemory", "25mb", "--maxmemory-policy", "noeviction")
+PLAN_BYTES = 25 * 2**20
 MESSAGES = 500
 WORDS = ("hello", "could you look at my order of last week", "thank you", "it has not come yet")
 
@@ -87,7 +88,9 @@ def test_old_history_is_packed_and_the_plan_has_room_again(plan: Server) -> None
     assert health["status"] == "ok"
     assert after["usage"] < 60
     assert told["redisPackedSessions"] > 0
-    assert told["redisSweepBytesAfter"] < 0.75 * told["redisSweepBytesBefore"]
+    # A sweep goes on until its tier is left, at 60 %; a slow machine sees that at once.
+    assert told["redisSweepBytesBefore"] > 0.75 * PLAN_BYTES
+    assert told["redisSweepBytesAfter"] < 0.61 * PLAN_BYTES
     assert told["redisDroppedMessages"] == 0
     assert log.count("⚠️ Redis usage high: 7") == 1
     assert log.count("Packed the history of") == 1

@@ -91,7 +91,8 @@ def test_a_good_run_and_a_bad_control_are_no_fault() -> None:
     [
         (KILLED, "the service ended"),
         (HIGH, "its peak was 86.0 %"),
-        (replace(WELL, actions=[replace(ACTION, percent=64.0)]), "a cleanup below 65 %"),
+        (replace(WELL, actions=[replace(ACTION, percent=64.0)]), "its first cleanup was at 64.0 %"),
+        (replace(WELL, actions=[ACTION, replace(ACTION, percent=59.0)]), "a cleanup at 59.0 %"),
         (replace(WELL, order=replace(ORDER, load="idle")), "a cleanup for a quiet bot"),
         (replace(WELL, account=Account(shed=2, bare=1)), "1 answers 503 without Retry-After"),
         (replace(WELL, account=Account(unseen=1)), "1 calls saw no answer"),
