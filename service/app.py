@@ -42,6 +42,9 @@ def create_app(
             parts = build_parts(settings, clock)
             stack.callback(parts.memory.probe.close)
             stack.push_async_callback(parts.storage.link.aclose)
+            stack.push_async_callback(parts.storage.recovery.aclose, parts.storage.link)
+            recovering = parts.storage.recovery.run(parts.storage.link)
+            await stack.enter_async_context(_background(recovering))
             watching = parts.storage.watch.run(is_active=settings.enable_health_check)
             await stack.enter_async_context(_background(watching))
             await stack.enter_async_context(_background(parts.storage.sealer.run()))
@@ -75,12 +78,14 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -
             store=parts.storage.watch.status,
             redis_pressure=parts.redis_pressure.status,
             hot=parts.storage.hot.status,
+            replay=parts.storage.recovery.status,
             accounts=parts.accounts.status,
             leak=parts.memory.leak.status,
             counters={
                 **counters,
                 "sealingFailures": parts.storage.sealer.failures,
                 **parts.redis_pressure.counters,
+                **parts.storage.recovery.counters,
             },
             is_stopping=stopping.is_set,
             is_auth_missing=keyring.is_closed,

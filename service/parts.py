@@ -1,6 +1,8 @@
 """Builds the parts of the service and joins them; nothing is opened but files of the kernel."""
 
+import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.clock import Clock
@@ -28,8 +30,10 @@ from service.store import (
     Defaults,
     LeaseStore,
     Link,
+    Recovery,
     RedisStore,
     RedisTarget,
+    ReplayLog,
     Watch,
     refs_of,
 )
@@ -38,6 +42,8 @@ from service.vitals import MemoryFault, MemoryReading, Tier
 MIB = 1_048_576
 FLOOR_SHARE = 0.1
 """Of the hot tier's budget: what an emergency leaves."""
+
+FORGOTTEN_AT_ONCE_BYTES = MIB
 
 _log = logging.getLogger("ballast.memory")
 
@@ -50,6 +56,8 @@ class Storage:
     watch: Watch
     store: RedisStore
     hot: HotTier
+    log: ReplayLog
+    recovery: Recovery
     sealer: Sealer
     sessions: Sessions
     leases: Leases
@@ -84,7 +92,7 @@ def build_parts(settings: Settings, clock: Clock) -> Parts:
     hot = storage.hot
     accounts = Accounts(
         memory.plan,
-        lambda: hot.held_bytes,
+        lambda: hot.held_bytes + storage.log.held_bytes,
         memory.admission,
         memory.listeners,
         is_acting=settings.enable_memory_optimization,
@@ -106,7 +114,13 @@ def _memory(settings: Settings, clock: Clock) -> Memory:
         host_bytes=read_host().total_bytes,
     )
     probe = open_probe(quota, clock=clock)
-    plan = make_plan(quota.bytes, probe.used_bytes(), settings.watermarks, settings.limits)
+    plan = make_plan(
+        quota.bytes,
+        probe.used_bytes(),
+        settings.watermarks,
+        settings.limits,
+        most_replay_bytes=settings.replay_max_mb * MIB,
+    )
     _tell(plan, settings.limits)
     listeners = Listeners(clock)
     return Memory(
@@ -142,24 +156,42 @@ def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:
     )
     # Each needs the other: one tells what changes, the other asks whether it is being told.
     hot = HotTier(memory.plan.hot_bytes, is_told=lambda: link.is_tracking)
-    link = Link(target, lambda names: hot.invalidate(refs_of(names)))
+    log = ReplayLog(memory.plan.replay_bytes)
+    recovery = Recovery(target, log, clock, lambda: _forget(hot))
+    link = Link(target, lambda names: _hear(names, hot, recovery), recovery.guard)
     defaults = Defaults(
         ttl_ms=settings.session_ttl_ms,
         max_messages=settings.max_messages,
         dedupe_window=settings.dedupe_window,
     )
     limits = memory.plan.limits
-    store = RedisStore(link, limits, defaults, memory.admission.begin)
+    store = RedisStore(link, limits, defaults, memory.admission.begin, log)
     sealer = Sealer(store, hot, clock)
     return Storage(
         link=link,
         watch=Watch(link, clock, connections_max=settings.redis_max_connections),
         store=store,
         hot=hot,
+        log=log,
+        recovery=recovery,
         sealer=sealer,
         sessions=Sessions(store, hot, sealer, clock, limits),
         leases=Leases(LeaseStore(link), clock),
     )
+
+
+def _hear(names: Sequence[bytes] | None, hot: HotTier, recovery: Recovery) -> None:
+    """Pass on which keys have changed in Redis; None = any, as when all were deleted."""
+    hot.invalidate(refs_of(names))
+    if names is None:
+        recovery.suspect()
+
+
+async def _forget(hot: HotTier) -> None:
+    """Empty the hot tier, a slice at a time."""
+    while hot.held_bytes:
+        hot.evict(FORGOTTEN_AT_ONCE_BYTES)
+        await asyncio.sleep(0)
 
 
 def _redis_pressure(settings: Settings, clock: Clock, storage: Storage) -> RedisPressure:

@@ -84,10 +84,11 @@ class Sessions:
         call = self._store.configure(ref, change, conditions, may_create=may_create)
         return await self._write(ref, call, _renewed)
 
-    async def delete(self, ref: SessionRef, conditions: Conditions) -> None:
-        """Remove a session with everything that belongs to it."""
-        await self._store.delete(ref, conditions)
+    async def delete(self, ref: SessionRef, conditions: Conditions) -> bool:
+        """Remove a session with all that belongs to it; return whether a replay would do so too."""
+        is_kept = await self._store.delete(ref, conditions)
         self._hot.deleted(ref)
+        return is_kept
 
     async def append(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended:
         """Append messages; creates the session."""

@@ -66,6 +66,7 @@ class Settings:
     enable_health_check: bool
     memory_fault: frozenset[MemoryFault]
     redis_emergency_keep_messages: int | None
+    replay_max_mb: int
     on_platform: bool
     dyno_ram_mb: int | None
     release_id: str | None
@@ -208,6 +209,7 @@ def _settings(variables: Variables, environ: Mapping[str, str]) -> Settings:
         redis_emergency_keep_messages=variables.whole_or_none(
             "REDIS_EMERGENCY_KEEP_MESSAGES", 1, 1_000_000, "messages"
         ),
+        replay_max_mb=variables.whole("REPLAY_MAX_MB", 0, 4_096, "MB"),
         on_platform=on_platform,
         dyno_ram_mb=_dyno_ram_mb(environ),
         release_id=environ.get("HEROKU_SLUG_COMMIT") or environ.get("HEROKU_RELEASE_VERSION"),

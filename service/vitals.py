@@ -147,6 +147,44 @@ class StoreStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayLogStatus:
+    """The writes that could be played again; `since_ms`: those of this process since then.
+
+    `dropped`: so many older ones have left, or were too large.
+    """
+
+    bytes: int = 0
+    budget_bytes: int = 0
+    writes: int = 0
+    dropped: int = 0
+    since_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What one replay has done: sessions that Redis lacked, writes of this process."""
+
+    at_ms: int
+    ms: float
+    sessions: int
+    replayed: int
+    lost: int
+    missing_processes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayStatus:
+    """What could be played again, by how many processes; what was lost since the start."""
+
+    log: ReplayLogStatus = ReplayLogStatus()
+    processes: int = 1
+    is_running: bool = False
+    lost_writes: int = 0
+    missing_processes: int = 0
+    last: Recovered | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RedisPressureStatus:
     """How hard Redis's own memory presses, and what was dropped for that since the start.
 

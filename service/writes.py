@@ -76,7 +76,8 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """What each write tells: the session after it, and Redis's time.
 
     `replayed_rev` is the revision that the first call led to, if this one is its repetition.
-    `tail`: so many messages may stand behind the last chunk of the log.
+    `tail`: so many messages may stand behind the last chunk of the log. `is_kept`: this process can
+    make it good if Redis loses it.
     """
 
     session: Session
@@ -84,6 +85,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
     tail: int
     replayed_rev: int | None = None
+    is_kept: bool = False
 
     @property
     def etag(self) -> ETag:

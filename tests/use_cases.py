@@ -15,7 +15,8 @@ from service.model import Conditions, Limits, Reading, SessionRef, View
 from service.sealing import Sealer
 from service.sessions import Sessions
 from service.store import Link, RedisStore, RedisTarget
-from service.store.link import Argument, Reply
+from service.store.link import Argument
+from service.store.redis_store import Answer
 from tests.servers import Server
 from tests.store_calls import DEFAULTS, Chat, ref_of
 
@@ -49,10 +50,10 @@ class HeldStore(RedisStore):
 
     async def _run(
         self, name: str, ref: SessionRef, args: Sequence[Argument], conditions: Conditions
-    ) -> Reply:
-        reply = await super()._run(name, ref, args, conditions)
+    ) -> Answer:
+        answer = await super()._run(name, ref, args, conditions)
         await self._came(name)
-        return reply
+        return answer
 
     async def _came(self, name: str) -> None:
         self.calls[name] += 1

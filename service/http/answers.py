@@ -26,6 +26,7 @@ Document = dict[str, Any]
 
 JSON: Line = (b"content-type", JSON_TYPE.encode())
 DURABILITY: tuple[Line, ...] = ((b"durability", b"redis"),)
+DURABILITY_WITH_REPLAY: tuple[Line, ...] = ((b"durability", b"redis+replay"),)
 REPLAYED: Line = (b"idempotency-replayed", b"true")
 
 
@@ -53,10 +54,15 @@ def expiry_headers(session: Session, now_ms: int) -> list[Line]:
 def done_headers(done: Done) -> list[Line]:
     """Return the headers of a write: the session after it, and whether it was done before."""
     headers = session_headers(done.session, done.now_ms, done.etag)
-    headers += DURABILITY
+    headers += durability(is_kept=done.is_kept)
     if done.replayed_rev is not None:
         headers.append(REPLAYED)
     return headers
+
+
+def durability(*, is_kept: bool) -> tuple[Line, ...]:
+    """Return what a write survives; `is_kept`: this process makes it good if Redis loses it."""
+    return DURABILITY_WITH_REPLAY if is_kept else DURABILITY
 
 
 def view_headers(view: View, etag: ETag | None = None) -> list[Line]:

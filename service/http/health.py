@@ -6,7 +6,15 @@ from http import HTTPStatus
 from service.clock import rfc3339
 from service.http.verdict import HealthInputs, HealthStatus, judge, list_warnings, usage_percent
 from service.memory.leak import LeakStatus
-from service.vitals import AccountsStatus, Cleanup, LeverReport, RedisPressureStatus, StoreStatus
+from service.vitals import (
+    AccountsStatus,
+    Cleanup,
+    LeverReport,
+    Recovered,
+    RedisPressureStatus,
+    ReplayStatus,
+    StoreStatus,
+)
 
 MIB = 1_048_576
 
@@ -78,6 +86,7 @@ def _details(inputs: HealthInputs) -> Document:
         "releaseId": inputs.release_id,
         "hotTier": _hot_tier(inputs),
         "redis": _redis(inputs.store, inputs.redis_pressure),
+        "durability": _durability(inputs.store, inputs.replay),
         "counters": {**inputs.counters, **inputs.governor.counters},
         "warnings": list_warnings(inputs),
     }
@@ -181,6 +190,36 @@ def _redis(store: StoreStatus, pressure: RedisPressureStatus) -> Document:
         "clients": store.clients,
         "connectionsMax": store.connections_max,
         "lastError": store.last_error,
+    }
+
+
+def _durability(store: StoreStatus, replay: ReplayStatus) -> Document:
+    """Return what a write survives: by the server, and by what its writers can play again."""
+    log, last = replay.log, replay.last
+    return {
+        "writes": "redis+replay" if log.budget_bytes else "redis",
+        "persistence": store.persistence,
+        "replay": {
+            "bytes": log.bytes,
+            "budget": log.budget_bytes,
+            "writes": log.writes,
+            "dropped": log.dropped,
+            "since": None if log.since_ms is None else rfc3339(log.since_ms),
+            "processes": replay.processes,
+            "running": replay.is_running,
+            "last": None if last is None else _recovered(last),
+        },
+    }
+
+
+def _recovered(last: Recovered) -> Document:
+    return {
+        "at": rfc3339(last.at_ms),
+        "ms": round(last.ms, 1),
+        "sessions": last.sessions,
+        "replayed": last.replayed,
+        "lost": last.lost,
+        "missingProcesses": last.missing_processes,
     }
 
 

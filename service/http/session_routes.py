@@ -2,9 +2,9 @@
 
 from service.errors import BadInput, Fault, TooLarge
 from service.http.answers import (
-    DURABILITY,
     check_read_conditions,
     done_headers,
+    durability,
     json_response,
     not_modified,
     page_document,
@@ -65,8 +65,8 @@ async def patch_session(call: Call) -> Response:
 async def delete_session(call: Call) -> Response:
     """Remove everything of a session."""
     call.query()
-    await call.parts["sessions"].delete(call.ref, call.conditions())
-    return Response(status_code=204, headers=DURABILITY)
+    is_kept = await call.parts["sessions"].delete(call.ref, call.conditions())
+    return Response(status_code=204, headers=durability(is_kept=is_kept))
 
 
 async def copy_session(call: Call) -> Response:

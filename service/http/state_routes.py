@@ -10,6 +10,7 @@ from service.http.answers import (
     DURABILITY,
     check_read_conditions,
     done_headers,
+    durability,
     expiry_headers,
     json_response,
     not_modified,
@@ -71,7 +72,8 @@ async def put_value(call: Call) -> Response:
     done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
     assert done is not None  # a set creates the session
     own = ETag(gen=done.etag.gen, rev=done.tag)
-    headers = (*session_headers(done.session, done.now_ms, own), *DURABILITY)
+    kept = durability(is_kept=done.is_kept)
+    headers = (*session_headers(done.session, done.now_ms, own), *kept)
     return Response(status_code=201 if done.added else 204, headers=headers)
 
 
@@ -80,8 +82,10 @@ async def delete_value(call: Call) -> Response:
     call.query()
     write = StateWrite(deletes=(call.key,), own_key=call.key)
     done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
-    expiry = expiry_headers(done.session, done.now_ms) if done else ()
-    return Response(status_code=204, headers=(*expiry, *DURABILITY))
+    if done is None:
+        return Response(status_code=204, headers=DURABILITY)
+    headers = (*expiry_headers(done.session, done.now_ms), *durability(is_kept=done.is_kept))
+    return Response(status_code=204, headers=headers)
 
 
 async def batch_state(call: Call) -> Response:

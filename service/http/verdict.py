@@ -20,6 +20,7 @@ from service.vitals import (
     HostMemory,
     HotTierStatus,
     RedisPressureStatus,
+    ReplayStatus,
     StoreStatus,
     Tier,
 )
@@ -47,6 +48,7 @@ class HealthInputs:
     store: StoreStatus
     redis_pressure: RedisPressureStatus
     hot: HotTierStatus
+    replay: ReplayStatus
     accounts: AccountsStatus
     leak: LeakStatus
     counters: Counters
@@ -69,6 +71,7 @@ def judge(inputs: HealthInputs) -> HealthStatus:
         inputs.accounts.is_tight,
         inputs.leak.is_suspected,
         pressure.dropped_messages > 0,
+        inputs.replay.lost_writes > 0,
     )
     if any(needs_somebody):
         return HealthStatus.WARN
@@ -113,7 +116,22 @@ def list_warnings(inputs: HealthInputs) -> list[str]:
             "Memory grows without a reason that is known: run `scripts/memctl leak`.",
         ),
     )
-    return [sentence for applies, sentence in cases if applies] + list(_redis_warnings(inputs))
+    sentences = [sentence for applies, sentence in cases if applies]
+    return [*sentences, *_redis_warnings(inputs), *_replay_warnings(inputs.replay)]
+
+
+def _replay_warnings(replay: ReplayStatus) -> Iterator[str]:
+    """Say what Redis has lost for good."""
+    if replay.lost_writes:
+        yield (
+            f"{replay.lost_writes} acknowledged writes were lost with Redis's memory."
+            " Take a plan with persistence, or raise REPLAY_MAX_MB."
+        )
+    if replay.missing_processes:
+        yield (
+            f"{replay.missing_processes} processes ended together with Redis's memory: what only"
+            " they knew of it is lost. Take a plan with persistence."
+        )
 
 
 def _redis_warnings(inputs: HealthInputs) -> Iterator[str]:

@@ -17,24 +17,24 @@ class Accounts:
     def __init__(
         self,
         plan: Plan,
-        hot_bytes: Callable[[], int],
+        rest_bytes: Callable[[], int],
         admission: Admission,
         listeners: Listeners,
         *,
         is_acting: bool = True,
     ) -> None:
-        """Compare with `plan`; not acting = samples only tell."""
+        """Compare with `plan`; `rest_bytes` = what is kept. Not acting = samples only tell."""
         self._is_acting = is_acting
         self._plan = plan
-        self._hot_bytes = hot_bytes
+        self._rest_bytes = rest_bytes
         self._admission = admission
         self._listeners = listeners
         self._factor: float | None = None
 
     @property
     def counted_bytes(self) -> int:
-        """Bytes of the hot tier and of all that is under way."""
-        return self._hot_bytes() + self._admission.held_bytes
+        """Bytes of the hot tier, the replay log, and all that is under way."""
+        return self._rest_bytes() + self._admission.held_bytes
 
     def observe(self, reading: MemoryReading, tier: Tier) -> None:
         """Hear of a sample, and tell admission how far the emergency is."""

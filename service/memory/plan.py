@@ -1,6 +1,6 @@
 """How the quota is divided, once, at the start: all parts together stay below the emergency mark.
 
-emergency mark = the process by itself + GROWTH_BYTES + hot tier x FACTOR + what is under way
+emergency mark = the process by itself + GROWTH_BYTES + hot tier x FACTOR + replay log + under way
 """
 
 from dataclasses import dataclass, replace
@@ -23,6 +23,9 @@ REST_SHARE = 0.6
 LEAST_HOT_BYTES, LEAST_IN_FLIGHT_BYTES = 4 * MIB, 8 * MIB
 """Without these it could not serve at all, whatever the quota."""
 
+REPLAY_SHARE = 1 / 32
+"""Of the quota: the replay log at most."""
+
 BODY_COST = 3
 """Bytes that a byte of a body takes: the text, what is parsed of it, what goes to Redis."""
 
@@ -35,7 +38,7 @@ GROWTH_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Bytes of the process by itself, the hot tier, and all that is under way; limits of a call.
+    """Bytes of the process by itself, what it keeps, what is under way; limits of a call.
 
     Together they stay below `emergency_bytes`, unless the quota `is_tight`: too small for that.
     """
@@ -43,16 +46,25 @@ class Plan:
     emergency_bytes: int
     own_bytes: int
     hot_bytes: int
+    replay_bytes: int
     in_flight_bytes: int
     is_tight: bool
     limits: Limits
 
 
-def make_plan(quota_bytes: int, own_bytes: int, marks: Watermarks, limits: Limits) -> Plan:
+def make_plan(
+    quota_bytes: int,
+    own_bytes: int,
+    marks: Watermarks,
+    limits: Limits,
+    *,
+    most_replay_bytes: int = 0,
+) -> Plan:
     """Divide a quota for a process that takes `own_bytes` by itself."""
     emergency_bytes = int(quota_bytes * marks.emergency_enter)
-    room = max(0, emergency_bytes - own_bytes - GROWTH_BYTES)
-    at_rest = min(HOT_SHARE * quota_bytes, REST_SHARE * quota_bytes - own_bytes)
+    replay_bytes = min(most_replay_bytes, int(quota_bytes * REPLAY_SHARE))
+    room = max(0, emergency_bytes - own_bytes - GROWTH_BYTES - replay_bytes)
+    at_rest = min(HOT_SHARE * quota_bytes, REST_SHARE * quota_bytes - own_bytes) - replay_bytes
     for_one = ANSWER_COST * max(limits.max_answer_bytes, limits.max_body_bytes)
     hot_bytes = max(LEAST_HOT_BYTES, int(min(at_rest, room - for_one) / FACTOR))
     left_bytes = room - int(hot_bytes * FACTOR)
@@ -61,6 +73,7 @@ def make_plan(quota_bytes: int, own_bytes: int, marks: Watermarks, limits: Limit
         emergency_bytes=emergency_bytes,
         own_bytes=own_bytes,
         hot_bytes=hot_bytes,
+        replay_bytes=replay_bytes,
         in_flight_bytes=in_flight_bytes,
         is_tight=left_bytes < LEAST_IN_FLIGHT_BYTES,
         limits=_fitting(limits, in_flight_bytes),

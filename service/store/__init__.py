@@ -8,6 +8,7 @@ from service.store.keys import refs_of
 from service.store.leases import Held, LeaseStore
 from service.store.link import Link
 from service.store.redis_store import RedisStore
+from service.store.replay import Recovery, ReplayLog
 from service.store.scan import Described
 from service.store.target import RedisTarget
 from service.store.watch import Watch
@@ -20,8 +21,10 @@ __all__ = [
     "Held",
     "LeaseStore",
     "Link",
+    "Recovery",
     "RedisStore",
     "RedisTarget",
+    "ReplayLog",
     "Shard",
     "Watch",
     "refs_of",

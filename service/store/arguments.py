@@ -2,7 +2,7 @@
 
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -13,6 +13,15 @@ from service.store.link import Argument
 from service.writes import Append, Idempotency, SettingsChange, StateWrite
 
 _GEN_BYTES = 6
+
+GEN, IF_MATCH, IF_NONE_MATCH, LEASE = 0, 1, 2, 9
+"""Among the arguments of all mutations."""
+
+REMOVE_ROOM, WRITE_ROOM, WRITE_GETS = 14, 13, 18
+"""Among those of `remove.lua` and `write_state.lua`."""
+
+ANY_ROOM = 2**40
+
 _random = Random(secrets.randbits(256))  # noqa: S311 # never the same twice, but no secret
 
 
@@ -33,7 +42,7 @@ def mutation_arguments(
 ) -> list[Argument]:
     """Return ARGV[1..12] of `mutation.lua`."""
     return [
-        _new_gen(),
+        new_gen(),
         _tags(conditions.if_match),
         _tags(conditions.if_none_match),
         defaults.ttl_ms,
@@ -46,6 +55,25 @@ def mutation_arguments(
         idempotency.key if idempotency else "",
         idempotency.fingerprint if idempotency else "",
     ]
+
+
+def replayed_arguments(name: str, gen: str, args: Sequence[Argument]) -> list[Argument]:
+    """Return the arguments of a call of a script as it is to be made again, for `replay.lua`.
+
+    It has been judged: it has no conditions, and nobody waits for what it gets.
+    """
+    again = list(args)
+    again[GEN], again[LEASE] = gen, ""
+    again[IF_MATCH] = again[IF_NONE_MATCH] = ""
+    if name == "remove":
+        again[REMOVE_ROOM] = ANY_ROOM
+    if name == "write_state":
+        again[WRITE_ROOM] = ANY_ROOM
+        gets = again[WRITE_GETS]
+        assert isinstance(gets, int)
+        again[WRITE_GETS] = 0
+        del again[len(again) - gets :]
+    return again
 
 
 def append_arguments(append: Append, window: int, *, replaces: bool) -> list[Argument]:
@@ -126,7 +154,8 @@ def new_tag() -> int:
     return _random.getrandbits(8 * NUMBER_BYTES) or 1
 
 
-def _new_gen() -> bytes:
+def new_gen() -> bytes:
+    """Return a gen that no session has had."""
     return urlsafe_b64encode(_random.getrandbits(8 * _GEN_BYTES).to_bytes(_GEN_BYTES))
 
 

@@ -59,6 +59,10 @@ class NoPrimary(OSError):
     """The sentinels name none, or one that is none."""
 
 
+class Replaying(OSError):
+    """Redis has lost its memory, and is being given it again."""
+
+
 class Unmapped(OSError):
     """Nobody has told yet which node of the cluster has a slot, or nobody has it."""
 
@@ -69,6 +73,7 @@ class Busy(TimeoutError):
 
 _CAUSES: dict[type[BaseException], str] = {
     NoPrimary: "its sentinels know of no primary",
+    Replaying: "it had lost writes, which are being played again",
     Unmapped: "no node of its cluster says who has the slot",
     Busy: "the connection to it is busy",
     ssl.SSLCertVerificationError: (

@@ -2,9 +2,11 @@
 
 `b:{namespace:id}m` is the log of a session, `b:{namespace:id}s` its state, `b:{namespace:id}x` the
 expiries of state keys that have one of their own; `b:{namespace:id}l` is the lease of the id, which
-needs no session. All have the same text up to the first `}` that follows the `{`, so Cluster puts
-them into one slot whatever characters the id has. A namespace has no colon and a name ends in `}`
-and one letter: no two sessions can share a key.
+needs no session. While a Redis that has lost its memory is given it again, `b:{namespace:id}r`
+holds writes of several processes, `b:{namespace:id}d` gens that were deleted. All have the same
+text up to the first `}` that follows the `{`, so Cluster puts them into one slot whatever
+characters the id has. A namespace has no colon and a name ends in `}` and one letter: no two
+sessions can share a key.
 """
 
 import re
@@ -18,6 +20,9 @@ PREFIX = b"b:{"
 
 ANY_LOG = PREFIX + b"*}m"
 """The glob that the logs of all sessions match."""
+
+EPOCH, PROCESSES = b"b:{~}epoch", b"b:{~}processes"
+"""What the processes of a Redis know each other by (store/replay); no namespace has a tilde."""
 
 _ENDS, _END_BYTES = (b"}m", b"}s", b"}x"), 2
 _GLOB = re.compile(r"[*?\[\]\\]")
@@ -40,6 +45,21 @@ def session_keys(ref: SessionRef) -> SessionKeys:
 def lease_key(ref: SessionRef) -> bytes:
     """Return the name of the key that holds the lease of a session's id."""
     return _stem(ref) + b"l"
+
+
+def gone_key(ref: SessionRef) -> bytes:
+    """Return the name of the key that holds which gens of a session's id were deleted."""
+    return _stem(ref) + b"d"
+
+
+def staged_key(ref: SessionRef) -> bytes:
+    """Return the name of the key in which processes put together what they know of a session."""
+    return _stem(ref) + b"r"
+
+
+def round_key(name: str) -> bytes:
+    """Return the name of the key in which processes tell how far they are with a replay."""
+    return b"b:{~}replay:" + name.encode()
 
 
 def _stem(ref: SessionRef) -> bytes:

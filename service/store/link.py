@@ -15,7 +15,7 @@ from service.store.failures import Busy, RedisFailure
 from service.store.scripts import Script
 from service.store.shards import Shards, again
 from service.store.target import RedisTarget
-from service.store.topology import Seeds, topology_of
+from service.store.topology import Guard, Seeds, Topology, topology_of, unguarded
 from service.store.tracking import OnInvalidated, Tracking
 
 RETRY_SECONDS = 1.0
@@ -37,21 +37,28 @@ class Link:
     In a cluster `Shards` has such channels to each primary.
     """
 
-    def __init__(self, target: RedisTarget, on_invalidated: OnInvalidated | None = None) -> None:
+    def __init__(
+        self,
+        target: RedisTarget,
+        on_invalidated: OnInvalidated | None = None,
+        guard: Guard = unguarded,
+    ) -> None:
         """Connect nothing yet; a URL that cannot be read is told at each call.
 
         `on_invalidated` is told which keys change in Redis, by whomever, while `is_tracking`.
+        `guard` says when a connection may be used.
         """
         topology = topology_of(target)
         self._shards: Shards | None = None
+        self._topology: Topology | None = None
         self.is_tls_verified: bool | None = None
         """Whether the server's certificate is checked; None without TLS."""
         if isinstance(topology, Seeds):
-            self._shards = Shards(topology, target.max_connections, on_invalidated)
+            self._shards = Shards(topology, target.max_connections, on_invalidated, guard)
             self.is_tls_verified = topology.like.is_tls_verified
         elif topology is not None:
+            self._topology = guard(topology, None)
             self.is_tls_verified = topology.is_tls_verified
-        self._topology = None if isinstance(topology, Seeds) else topology
         self._has_two_lanes = target.max_connections > 1
         self._channels: dict[int, Channel] = {}
         self._tracking = Tracking(on_invalidated) if on_invalidated else None

@@ -1,9 +1,11 @@
 """The durable tier by use case: one script a call, model in, model out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from service.chunks import Sealing, Unsealed, columns_of
 from service.codec import pack_values
+from service.errors import Outcome, Unavailable
 from service.holds import Hold, Uncounted
 from service.model import (
     Conditions,
@@ -29,6 +31,8 @@ from service.store.arguments import (
 from service.store.keys import lease_key, session_keys
 from service.store.link import Argument, Link, Reply
 from service.store.reading import FIRST_BYTES, PART_COST, BeginHold, Reader
+from service.store.recorder import Recorder
+from service.store.replay.log import ReplayLog
 from service.store.scripts import script
 from service.writes import (
     Append,
@@ -51,6 +55,13 @@ TAIL_ELEMENTS, TAIL_BYTES = 256, 262_144
 """Of what is read at once to be sealed."""
 
 
+class Answer(NamedTuple):
+    """A reply of a script, and whether what it has done is kept for a replay."""
+
+    reply: Reply
+    is_kept: bool
+
+
 class RedisStore:
     """Sessions in Redis. Every method may raise Unavailable; writes also StoreFull.
 
@@ -59,12 +70,19 @@ class RedisStore:
     """
 
     def __init__(
-        self, link: Link, limits: Limits, defaults: Defaults, begin_hold: BeginHold = Uncounted
+        self,
+        link: Link,
+        limits: Limits,
+        defaults: Defaults,
+        begin_hold: BeginHold = Uncounted,
+        log: ReplayLog | None = None,
     ) -> None:
         """Use `link` for every call; `defaults` are those of sessions that a call creates.
 
-        `begin_hold` is asked before much is read; it may raise Unavailable or TooLarge.
+        `begin_hold` is asked before much is read; it may raise Unavailable or TooLarge. `log` keeps
+        all that is written.
         """
+        self._recorder = Recorder(log or ReplayLog(0))
         self._link = link
         self._limits = limits
         self._defaults = defaults
@@ -77,7 +95,10 @@ class RedisStore:
         With the tag `known` that the session still has, messages and state are left out.
         Raises TooLarge if the state that is asked for passes the limits of an answer.
         """
-        return await self._reader.read(ref, reading, known)
+        view = await self._reader.read(ref, reading, known)
+        if view is not None:
+            self._recorder.read(ref, view)
+        return view
 
     async def snapshot(self, ref: SessionRef) -> Snapshot | None:
         """Read all of a session; None if there is none. Raises TooLarge."""
@@ -93,14 +114,17 @@ class RedisStore:
     ) -> Configured | None:
         """Create a session or change its settings; None if it is absent and may not be made."""
         args = self._common(change, conditions)
-        reply = await self._run("configure", ref, [*args, int(may_create)], conditions)
+        reply, is_kept = await self._run("configure", ref, [*args, int(may_create)], conditions)
         if reply[0] == b"absent":
             return None
-        return Configured(**replies.fixed(ref, reply), created=bool(reply[replies.OWN]))
+        return Configured(**replies.fixed(ref, reply, is_kept), created=bool(reply[replies.OWN]))
 
-    async def delete(self, ref: SessionRef, conditions: Conditions) -> None:
-        """Remove everything of a session."""
-        await self._run("delete", ref, self._common(_NO_CHANGE, conditions), conditions)
+    async def delete(self, ref: SessionRef, conditions: Conditions) -> bool:
+        """Remove everything of a session; return whether that is kept for a replay."""
+        _, is_kept = await self._run(
+            "delete", ref, self._common(_NO_CHANGE, conditions), conditions
+        )
+        return is_kept
 
     async def append(
         self, ref: SessionRef, append: Append, conditions: Conditions, *, replaces: bool = False
@@ -111,11 +135,11 @@ class RedisStore:
         """
         args = self._common(append.change, conditions, append.idempotency)
         args += append_arguments(append, self._defaults.dedupe_window, replaces=replaces)
-        reply = await self._run("append", ref, args, conditions)
+        reply, is_kept = await self._run("append", ref, args, conditions)
         count, last_seq, duplicates, *held = reply[replies.OWN :]
         at_ms, oldest, newest = held or (0, None, None)
         return Appended(
-            **replies.fixed(ref, reply),
+            **replies.fixed(ref, reply, is_kept),
             count=count,
             last_seq=last_seq,
             duplicates=tuple(duplicates),
@@ -132,7 +156,7 @@ class RedisStore:
         most = replies.MOST_REMEMBERED_BYTES if is_kept else self._limits.max_answer_bytes
         args = self._common(_NO_CHANGE, conditions, removal.idempotency)
         args += [removal.cut, removal.number]
-        reply, hold = await self._run_answering(
+        (reply, is_kept), hold = await self._run_answering(
             "remove", ref, lambda room_bytes: [*args, room_bytes], most, conditions
         )
         if reply[0] == b"absent":
@@ -141,7 +165,7 @@ class RedisStore:
         narrowed, oldest, newest = left or (b"", None, None)
         columns = columns_of(elements)
         return Removed(
-            **replies.fixed(ref, reply),
+            **replies.fixed(ref, reply, is_kept),
             count=count,
             first_seq=oldest,
             last_seq=newest,
@@ -166,7 +190,7 @@ class RedisStore:
         args = self._common(write.change, conditions, write.idempotency)
         values = {**write.sets, **{key: stored.value for key, stored in merged.items()}}
         packed = pack_values(values, tag)
-        reply, hold = await self._run_answering(
+        (reply, is_kept), hold = await self._run_answering(
             "write_state",
             ref,
             lambda room_bytes: [*args, *state_arguments(write, merged, packed, room_bytes)],
@@ -179,7 +203,7 @@ class RedisStore:
             moved = replies.values(tuple(merged), reply[2], replies.expiries(reply[3]))
             raise Moved(moved, hold)
         added, deleted, values, pairs = reply[replies.OWN :]
-        known = replies.fixed(ref, reply)
+        known = replies.fixed(ref, reply, is_kept)
         got = replies.values(write.gets, values, replies.expiries(pairs))
         return Written(
             **known,
@@ -196,10 +220,10 @@ class RedisStore:
     ) -> StateDeleted | None:
         """Delete all state keys with a prefix; None if there is no session. Raises TooLarge."""
         args = [*self._common(_NO_CHANGE, conditions), prefix]
-        reply = await self._run("delete_state", ref, args, conditions)
+        reply, is_kept = await self._run("delete_state", ref, args, conditions)
         if reply[0] == b"absent":
             return None
-        return StateDeleted(**replies.fixed(ref, reply), deleted=reply[replies.OWN])
+        return StateDeleted(**replies.fixed(ref, reply, is_kept), deleted=reply[replies.OWN])
 
     async def create(self, ref: SessionRef, snapshot: Snapshot) -> Done:
         """Make a session out of a snapshot of another. Raises Conflict if there is one already."""
@@ -211,8 +235,8 @@ class RedisStore:
             max_messages=was.max_messages,
         )
         args = self._common(change, Conditions()) + snapshot_arguments(snapshot, new_tag())
-        reply = await self._run("create", ref, args, Conditions())
-        return Done(**replies.fixed(ref, reply))
+        reply, is_kept = await self._run("create", ref, args, Conditions())
+        return Done(**replies.fixed(ref, reply, is_kept))
 
     async def unsealed(self, ref: SessionRef, seq: int) -> Unsealed | None:
         """Read what is to be sealed from a seq on, a part of it; None if nothing is there."""
@@ -243,29 +267,34 @@ class RedisStore:
         args: Callable[[int], Sequence[Argument]],
         most_bytes: int,
         conditions: Conditions,
-    ) -> tuple[Reply, Hold | None]:
+    ) -> tuple[Answer, Hold | None]:
         """Run a script that may answer much; `args` takes how much it may.
 
         At first that is as little as nobody has to speak for.
         """
         room_bytes = most_bytes if most_bytes <= FIRST_BYTES else -FIRST_BYTES
-        reply = await self._run(name, ref, args(room_bytes), conditions)
-        if reply[0] != b"larger":
-            return reply, None
+        answer = await self._run(name, ref, args(room_bytes), conditions)
+        if answer.reply[0] != b"larger":
+            return answer, None
         hold = self.begin_hold()
         hold.grow(PART_COST * most_bytes)
         return await self._run(name, ref, args(most_bytes), conditions), hold
 
     async def _run(
         self, name: str, ref: SessionRef, args: Sequence[Argument], conditions: Conditions
-    ) -> Reply:
+    ) -> Answer:
         keys: tuple[bytes, ...] = session_keys(ref)
         if conditions.lease_token is not None:
             keys = (*keys, lease_key(ref))
-        reply = await self._link.run(script(name), keys, args)
+        try:
+            reply = await self._link.run(script(name), keys, args)
+        except Unavailable as error:
+            if error.outcome is Outcome.UNKNOWN:
+                self._recorder.unsure(name, ref, args)
+            raise
         if reply[0] in replies.REFUSALS:
             replies.raise_refusal(reply, self._limits)
-        return reply
+        return Answer(reply, self._recorder.wrote(name, ref, args, reply))
 
 
 def _alive(values: replies.Values, now_ms: int) -> replies.Values:

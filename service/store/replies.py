@@ -38,10 +38,11 @@ class Fixed(TypedDict):
     changed: bool
     tail: int
     replayed_rev: int | None
+    is_kept: bool
 
 
-def fixed(ref: SessionRef, reply: Reply) -> Fixed:
-    """Return what every reply of a write tells."""
+def fixed(ref: SessionRef, reply: Reply, is_kept: bool) -> Fixed:  # noqa: FBT001 # told by position
+    """Return what every reply of a write tells, and whether it is kept for a replay."""
     header = unpack_header(reply[2])
     return Fixed(
         session=session_of(header, ref.id, reply[3]),
@@ -49,6 +50,7 @@ def fixed(ref: SessionRef, reply: Reply) -> Fixed:
         changed=bool(reply[4]),
         tail=header.tail,
         replayed_rev=reply[5] or None,
+        is_kept=is_kept,
     )
 
 

@@ -10,6 +10,8 @@ _SHARED: dict[str, tuple[str, ...]] = {
     "read": ("session", "elements", "search", "values"),
     "describe": ("session",),
     "lease": (),
+    "enrol": (),
+    "settle": ("session",),
     "seal": ("session", "elements"),
     "tail": ("session", "elements"),
     "configure": (*_MUTATION, "elements"),
@@ -19,7 +21,7 @@ _SHARED: dict[str, tuple[str, ...]] = {
 }
 """What stands in front of a script, if it is not what stands before most mutations."""
 
-_REPEATABLE = frozenset({"read", "describe", "seal", "tail"})
+_REPEATABLE = frozenset({"read", "describe", "seal", "tail", "enrol", "settle"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,22 @@ class Script:
 @cache
 def script(name: str) -> Script:
     """Return a script by the name of its file."""
-    parts = (*_SHARED.get(name, _MUTATION), name)
-    source = b"\n".join(_text(part) for part in parts)
+    return _composed(name, "live", writes=name not in _REPEATABLE)
+
+
+@cache
+def replay_of(name: str) -> Script:
+    """Return the script that does again what another has done, if it is not there."""
+    return _composed(name, "replay", writes=False)
+
+
+def _composed(name: str, first: str, *, writes: bool) -> Script:
+    parts = _SHARED.get(name, _MUTATION)
+    if parts:
+        parts = (first, *parts)
+    source = b"\n".join(_text(part) for part in (*parts, name))
     digest = sha1(source, usedforsecurity=False).hexdigest()
-    return Script(source, digest.encode(), writes=name not in _REPEATABLE)
+    return Script(source, digest.encode(), writes=writes)
 
 
 def _text(name: str) -> bytes:

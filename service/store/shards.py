@@ -21,7 +21,7 @@ from service.store.channel import CALL_SECONDS, Call, Channel
 from service.store.cluster import Address, Aim, Asked, Node, Shard, SlotMap, redirected, slot_map
 from service.store.commands import pack
 from service.store.failures import RedisFailure, Unmapped, translate
-from service.store.topology import ASK_SECONDS, Seeds
+from service.store.topology import ASK_SECONDS, Guard, Seeds
 from service.store.tracking import TRUST_SECONDS, OnInvalidated, Tracking
 
 _SLOTS = pack((b"CLUSTER", b"SLOTS"))
@@ -38,9 +38,14 @@ class Shards:
     """Sends each call to the primary that it is for."""
 
     def __init__(
-        self, seeds: Seeds, max_connections: int, on_invalidated: OnInvalidated | None
+        self,
+        seeds: Seeds,
+        max_connections: int,
+        on_invalidated: OnInvalidated | None,
+        guard: Guard,
     ) -> None:
         """Connect nothing yet, and know nothing but the seeds."""
+        self._guard = guard
         self._seeds = seeds
         self._max_connections = max_connections
         self._tell = on_invalidated
@@ -208,7 +213,8 @@ class Shards:
             return channel
         if len({*self._primaries(), address}) > self._max_connections:
             return None
-        channel = Channel(self._node(address), None if lane[1] else self._listener(address))
+        node = self._guard(self._node(address), address)
+        channel = Channel(node, None if lane[1] else self._listener(address))
         self._channels[lane] = channel
         return channel
 

@@ -1,7 +1,7 @@
 """Where the primary is: at one address, wherever the sentinels say, or one of a cluster's."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
@@ -49,6 +49,15 @@ class Topology(Protocol):
 
     async def open(self) -> AbstractConnection:
         """Return a new connection to the primary. Raises RedisError, OSError."""
+
+
+Guard = Callable[[Topology, tuple[str, int] | None], Topology]
+"""Makes of the way to a server, or to a node at an address, one that is open when it may be."""
+
+
+def unguarded(topology: Topology, _: tuple[str, int] | None) -> Topology:
+    """Let every connection be used."""
+    return topology
 
 
 class Single:

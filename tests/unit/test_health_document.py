@@ -17,7 +17,10 @@ from service.vitals import (
     HotTierStatus,
     LeverReport,
     MemoryReading,
+    Recovered,
     RedisPressureStatus,
+    ReplayLogStatus,
+    ReplayStatus,
     StoreStatus,
     Tier,
 )
@@ -80,6 +83,15 @@ WELL = HealthInputs(
         evicted=5,
     ),
     journal_bytes=748,
+    replay=ReplayStatus(
+        log=ReplayLogStatus(
+            bytes=70_000, budget_bytes=2 * MIB, writes=1_234, dropped=5, since_ms=NOW_MS - 1_000
+        ),
+        processes=2,
+        last=Recovered(
+            at_ms=NOW_MS, ms=12.345, sessions=7, replayed=30, lost=0, missing_processes=0
+        ),
+    ),
     accounts=AccountsStatus(
         factor=1.0549,
         held_bytes=77_927,

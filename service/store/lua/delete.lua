@@ -1,9 +1,19 @@
 -- Removes everything of a session; the id is free at once, memory is given back in the background.
 --
--- Answers   {'ok'} | what ended() answers
+-- Answers   {'ok', the tag that it had or '', time} | what ended() answers
+--
+-- A replay removes what it finds, at whichever revision, and no replay brings it back.
+
+local function is_another(s)
+  return REPLAY and s and s.gen ~= GEN
+end
 
 local s = load()
-local answer = ended(s, tag(s))
+local answer = not REPLAY and ended(s, tag(s))
 if answer then return answer end
-redis.call('UNLINK', LOG, STATE, EXPIRIES)
-return {'ok'}
+if not is_another(s) then redis.call('UNLINK', LOG, STATE, EXPIRIES) end
+if REPLAY then
+  redis.call('SADD', GONE, GEN)
+  redis.call('PEXPIRE', GONE, GONE_MS)
+end
+return {'ok', tag(s) or '', NOW}

@@ -75,9 +75,19 @@ local function passed(s, is_trial, what)
   return refuse(s, 'too_large', what)
 end
 
+-- The answer that ends a replay before it begins, nil if the session is as it was then.
+local function misfit(s)
+  if s and s.gen ~= GEN then return {s.created_at >= REPLAY.at and 'gone' or 'other'} end
+  if not s and redis.call('SISMEMBER', GONE, GEN) == 1 then return {'gone'} end
+  local rev = s and s.rev or 0
+  if rev > REPLAY.follows then return {'known', rev} end
+  if rev < REPLAY.follows then return {'gap', rev} end
+end
+
 -- The answer that ends a call before it begins, nil if it may go on. `current` is the tag of what
 -- the conditions mean.
 local function ended(s, current)
+  if REPLAY then return misfit(s) end
   local call = recall(s)
   if call then return repeated(s, call) end
   if LEASE ~= '' and redis.call('GET', KEYS[4]) ~= LEASE then return {'wrong_lease'} end

@@ -1,4 +1,4 @@
--- What every script knows of a session; the text of this file stands before the text of each.
+-- What every script knows of a session; stands before the text of each, behind live.lua or replay.lua.
 --
 -- KEYS[1]  LOG       a LIST: header, dedupe ring, keyed calls, then its elements, oldest first
 -- KEYS[2]  STATE     a HASH: state key -> tag (6 bytes) .. what codec.py packed
@@ -22,13 +22,14 @@ local SLICE = 2000  -- Lua's unpack() fails beyond about 4,000 values
 local SLICE_BYTES = 1048576
 
 local LONGEST_SCRIPT_MS = 1000
+local REPLAYED_MS = 60000  -- a replay is over by then
 
 local function clock_ms()
   local clock = redis.call('TIME')
   return clock[1] * 1000 + math.floor(clock[2] / 1000)
 end
 
-local NOW = clock_ms()
+local NOW = REPLAY and REPLAY.at or clock_ms()
 
 -- Times are told from the creation on, which is shorter.
 local function pack(s)
@@ -48,6 +49,11 @@ local function load()
   local h = cmsgpack.unpack(header)
   -- A dyno of an older release may still run: it must not write what it cannot read.
   assert(h[1] == VERSION, 'a session of another release')
+  -- A write that made a session tells that an older one of the same id had ended by then.
+  if REPLAY and REPLAY.follows == 0 and h[2] ~= ARGV[1] and h[4] < REPLAY.at then
+    redis.call('UNLINK', LOG)
+    return nil
+  end
   return {header = header, gen = h[2], rev = h[3], created_at = h[4], updated_at = h[4] + h[5],
     renewed_at = h[4] + h[6], ttl = h[7], touch = h[8], max_age = h[9], max_messages = h[10],
     last_seq = h[11], first = h[12], newest = h[11] - h[13], count = h[14], sealed = h[15],
@@ -105,9 +111,14 @@ end
 
 -- All keys end together. An expiry in the past would delete them here, and Redis 6.2 goes by the
 -- clock of the moment: what ends soon is measured against it, not against the script's start.
+-- In a replay later writes may have renewed what has run out by now: settle.lua has the last word.
 local function set_expiry(s)
   local ends = expires_at(s)
-  if ends <= NOW + LONGEST_SCRIPT_MS then ends = math.max(ends, clock_ms() + 2) end
+  if REPLAY then
+    ends = math.max(ends, clock_ms() + REPLAYED_MS)
+  elseif ends <= NOW + LONGEST_SCRIPT_MS then
+    ends = math.max(ends, clock_ms() + 2)
+  end
   for i = 1, s.expiring == 1 and 3 or 2 do
     if ends == math.huge then
       redis.call('PERSIST', KEYS[i])

@@ -1,0 +1,3 @@
+-- Stands first in a script that does what a caller asks for now.
+
+local REPLAY = nil

@@ -1,0 +1,13 @@
+"""What is done when Redis has lost its memory: each process plays again what it has written.
+
+log        the writes that this process made, bounded in bytes
+identity   which Redis it is, and which processes write to it
+rounds     how the processes wait for each other
+player     plays a log again, alone and together with others
+recovery   the whole of it, before a connection may be used
+"""
+
+from service.store.replay.log import ReplayLog
+from service.store.replay.recovery import Recovery
+
+__all__ = ["Recovery", "ReplayLog"]

@@ -1,0 +1,204 @@
+"""Redis loses its memory: what was acknowledged is there again, as it was, before anybody reads."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from redis import Redis
+
+from service.model import Value
+from service.writes import Idempotency, SettingsChange
+from tests.replaying import Process, patiently, process_of
+from tests.servers import Flavour, Server, start_server
+from tests.store_calls import Chat
+
+FLAVOURS: tuple[Flavour, ...] = ("valkey", "redis62")
+
+
+@pytest.fixture(scope="module", params=FLAVOURS)
+def shared_forgetful(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Run a server that has nothing left after its end."""
+    with start_server(request.param, "--save", "") as server:
+        yield server
+
+
+@pytest.fixture
+def forgetful(shared_forgetful: Server) -> Server:
+    """Give that server empty."""
+    empty(shared_forgetful)
+    return shared_forgetful
+
+
+def empty(server: Server) -> None:
+    with Redis.from_url(server.url) as redis:
+        redis.flushall()
+
+
+@pytest.fixture
+async def process(forgetful: Server) -> AsyncIterator[Process]:
+    async with process_of(forgetful.url) as process:
+        yield process
+
+
+@pytest.fixture
+async def three(forgetful: Server) -> AsyncIterator[list[Process]]:
+    """Run three processes that know of each other."""
+    async with AsyncExitStack() as stack:
+        processes = [await stack.enter_async_context(process_of(forgetful.url)) for _ in range(3)]
+        for process in processes:
+            await know_each_other(process, 3)
+        yield processes
+
+
+async def know_each_other(process: Process, count: int) -> None:
+    async with asyncio.timeout(5):
+        while process.recovery.status.processes < count:
+            process.recovery.suspect()
+            await asyncio.sleep(0.01)
+
+
+def lose_all(server: Server) -> None:
+    server.kill()
+    server.restart()
+
+
+async def everything_of(chat: Chat) -> object:
+    """All that a session is, its messages and values with their times and tags."""
+    snapshot = await patiently(chat.snapshot)
+    return snapshot.session, snapshot.elements, snapshot.values, snapshot.expiries, snapshot.ring
+
+
+async def write_all_kinds(chat: Chat) -> None:
+    await chat.put(SettingsChange(max_messages=50))
+    await chat.say('{"n": 1}', '{"n": 2}')
+    await chat.say_once("a", "b", None, idempotency=Idempotency(b"call", b"print"))
+    await chat.say_once("b", "c")
+    await chat.write({"k": b"1", "gone": b"2"}, key_ttl_ms=3_600_000)
+    await chat.write({"raw": Value(b"\x00\xff", "image/png", is_json=False)}, deletes=["gone"])
+    await chat.write(gets=["k"], sets={"p:1": b"1", "p:2": b"2"})
+    await chat.delete_state("p:")
+    await chat.pop(1)
+    await chat.delete_one(2)
+    await chat.trim(2)
+    await chat.say(*(f'{{"n": {n}}}' for n in range(60)))
+
+
+async def test_everything_is_as_it_was(forgetful: Server, process: Process) -> None:
+    await write_all_kinds(process.chat())
+    before = await everything_of(process.chat())
+    lose_all(forgetful)
+    assert await everything_of(process.chat()) == before
+    assert process.counters["replayLostWrites"] == 0
+    assert process.counters["replayedWrites"] == process.log.status.writes
+    assert process.forgotten == [True]
+
+
+async def test_without_a_log_it_is_lost(forgetful: Server) -> None:
+    async with process_of(forgetful.url, budget_bytes=0) as process:
+        await process.chat().say("1")
+        lose_all(forgetful)
+        assert await patiently(process.chat().is_absent)
+
+
+async def test_a_keyed_call_is_still_known(forgetful: Server, process: Process) -> None:
+    call = Idempotency(b"call", b"print")
+    first = await process.chat().say("1", idempotency=call)
+    lose_all(forgetful)
+    again = await patiently(lambda: process.chat().say("1", idempotency=call))
+    assert (again.etag, again.last_seq, again.replayed_rev) == (first.etag, 1, 1)
+
+
+async def test_a_flushed_server_is_noticed_though_its_connection_holds(
+    forgetful: Server, process: Process
+) -> None:
+    await process.chat().say("1")
+    empty(forgetful)
+    async with asyncio.timeout(5):
+        while process.counters["replays"] == 0:
+            await asyncio.sleep(0.01)
+    assert await patiently(process.chat().texts) == ["1"]
+
+
+async def test_what_was_deleted_stays_so(forgetful: Server, three: list[Process]) -> None:
+    one, two, other = (process.chat() for process in three)
+    await one.say("1")
+    await two.say("2")
+    await other.delete()
+    lose_all(forgetful)
+    assert await patiently(one.is_absent)
+    assert [process.counters["replayLostWrites"] for process in three] == [0, 0, 0]
+
+
+async def test_what_was_made_anew_takes_the_place_of_what_had_ended(
+    forgetful: Server, three: list[Process]
+) -> None:
+    one, two, other = (process.chat() for process in three)
+    await one.say("old", change=SettingsChange(ttl_ms=20))
+    await asyncio.sleep(0.03)
+    await two.say("new")
+    await other.say("newer")
+    lose_all(forgetful)
+    assert await patiently(one.texts) == ["new", "newer"]
+    assert [process.counters["replayLostWrites"] for process in three] == [0, 0, 0]
+
+
+async def test_what_has_run_out_meanwhile_is_not_there(forgetful: Server, process: Process) -> None:
+    await process.chat().say("1", change=SettingsChange(ttl_ms=20))
+    await process.chat("other").say("1")
+    await asyncio.sleep(0.03)
+    lose_all(forgetful)
+    assert await patiently(process.chat().is_absent)
+    assert not await process.chat("other").is_absent()
+
+
+async def test_a_life_that_was_renewed_alone_is_renewed(
+    forgetful: Server, process: Process
+) -> None:
+    await process.chat().say("1")
+    await asyncio.sleep(0.01)
+    touched = await process.chat().change()
+    assert touched is not None
+    lose_all(forgetful)
+    view = await patiently(process.chat().view)
+    assert view.session == touched.session
+
+
+async def test_a_chat_through_several_processes_is_put_together(
+    forgetful: Server, three: list[Process]
+) -> None:
+    chats = [process.chat(name) for name in ("a", "b") for process in three]
+    for turn in range(30):
+        await chats[turn * 7 % len(chats)].say(f'{{"n": {turn}}}')
+    before = [await everything_of(chat) for chat in chats]
+    lose_all(forgetful)
+    assert await asyncio.gather(*map(everything_of, chats)) == before
+    assert [process.counters["replayLostWrites"] for process in three] == [0, 0, 0]
+
+
+async def test_nobody_is_served_before_all_have_come(
+    forgetful: Server, three: list[Process]
+) -> None:
+    """Who knows nothing of a chat would find it absent, and make another."""
+    writer, _, reader = three
+    for n in range(200):
+        await writer.chat(f"chat-{n}").say("1")
+    lose_all(forgetful)
+    assert await patiently(reader.chat("chat-199").texts) == ["1"]
+    assert writer.counters["replayedWrites"] == 200
+
+
+async def test_who_does_not_come_back_is_waited_for_and_missed(forgetful: Server) -> None:
+    async with process_of(forgetful.url) as survivor:
+        async with process_of(forgetful.url) as victim:
+            await know_each_other(survivor, 2)
+            await victim.chat().say("1")
+            await survivor.chat().say("2")
+            first = await survivor.chat().view()
+            forgetful.kill()
+        forgetful.restart()
+        assert await patiently(survivor.chat().is_absent)
+        assert survivor.counters["replayLostWrites"] == 1
+        assert survivor.counters["replayMissingProcesses"] == 1
+        assert survivor.recovery.status.lost_writes == 1
+        assert (await survivor.chat().say("3")).etag.gen != first.session.etag.gen
