@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from service.clock import SystemClock
 from service.errors import ServiceError
@@ -12,6 +13,8 @@ from service.store import Link, Recovery, RedisStore, RedisTarget, ReplayLog
 from tests.store_calls import DEFAULTS, Chat, ref_of
 
 MIB = 1_048_576
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ async def process_of(url: str, budget_bytes: int = 4 * MIB) -> AsyncIterator[Pro
         await link.aclose()
 
 
-async def patiently[T](call: Callable[[], Awaitable[T]], seconds: float = 10) -> T:
+async def patiently(call: Callable[[], Awaitable[T]], seconds: float = 10) -> T:
     """Try until Redis is there again, as clients do."""
     async with asyncio.timeout(seconds):
         while True:

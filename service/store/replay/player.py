@@ -95,6 +95,7 @@ class Player:
         self._missing: dict[SessionRef, _Known] = {}
         self._headers: dict[SessionRef, Header] = {}
         self._stuck: set[SessionRef] = set()
+        self._over: Sequence[SessionRef] = ()
         self.sessions = self.replayed = self.lost = 0
 
     async def look(self) -> None:
@@ -151,10 +152,12 @@ class Player:
 
     async def settle(self) -> None:
         """Give what was missing the life that it was told to have."""
-        due = [(ref, known) for ref, known in self._missing.items() if not known.is_deleted]
-        for first in range(0, len(due), AT_ONCE):
-            part = due[first : first + AT_ONCE]
-            await asyncio.gather(*(self._settle(ref, known) for ref, known in part))
+        due = [ref for ref, known in self._missing.items() if not known.is_deleted]
+        self._over = await self._settle_all(due, is_last=False)
+
+    async def end_what_is_over(self) -> None:
+        """End sessions whose time is over, when all have told how they were renewed."""
+        await self._settle_all(self._over, is_last=True)
 
     async def clear(self) -> None:
         """Take away what was staged."""
@@ -236,9 +239,22 @@ class Player:
                     gap = rev
         return gap, lost
 
-    async def _settle(self, ref: SessionRef, known: _Known) -> None:
-        args = (known.gen, known.rev, known.renewed_ms, new_gen())
-        await self._link.run(script("settle"), session_keys(ref), args)
+    async def _settle_all(
+        self, refs: Sequence[SessionRef], *, is_last: bool
+    ) -> Sequence[SessionRef]:
+        """Return those whose time is over."""
+        over: list[SessionRef] = []
+        for first in range(0, len(refs), AT_ONCE):
+            part = refs[first : first + AT_ONCE]
+            ends = await asyncio.gather(*(self._settle(ref, is_last=is_last) for ref in part))
+            over += [ref for ref, is_over in zip(part, ends, strict=True) if is_over]
+        return over
+
+    async def _settle(self, ref: SessionRef, *, is_last: bool) -> bool:
+        known = self._missing[ref]
+        args = (known.gen, known.rev, known.renewed_ms, new_gen(), int(is_last))
+        reply = await self._link.run(script("settle"), session_keys(ref), args)
+        return reply == [_PLAYED, 1]
 
 
 def _portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

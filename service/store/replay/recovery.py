@@ -190,6 +190,9 @@ class Recovery:
         if player.sessions or turn.missing:
             # What others wrote may be lost, and its revisions be given to other contents.
             await self._forget()
+        await turn.tell(Phase.SETTLED)
+        await turn.wait_for(Phase.SETTLED)
+        await player.end_what_is_over()
         await turn.tell(Phase.DONE)
         await turn.wait_for(Phase.DONE)
         await player.clear()

@@ -26,7 +26,8 @@ class Phase(IntEnum):
 
     ARRIVED = 1
     STAGED = 2
-    DONE = 3
+    SETTLED = 3
+    DONE = 4
 
 
 class Round:
