@@ -19,7 +19,9 @@ from service.store.target import RedisTarget
 from service.store.topology import Topology
 from service.vitals import Recovered, ReplayStatus
 
-ENROL_SECONDS = 2.0
+ENROL_SECONDS, RETRY_SECONDS = 2.0, 0.1
+"""Between two looks at a Redis that answers, and at one that does not: others wait for this one."""
+
 WAIT_SECONDS = 1.0
 """How long a new connection waits for a replay; then its calls are told that there is one."""
 
@@ -136,7 +138,7 @@ class Recovery:
             self._suspected.clear()
             await self._look(link)
             with suppress(TimeoutError):
-                async with asyncio.timeout(ENROL_SECONDS):
+                async with asyncio.timeout(ENROL_SECONDS if link.is_answering else RETRY_SECONDS):
                     await self._suspected.wait()
         await asyncio.Event().wait()
 
