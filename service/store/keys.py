@@ -21,7 +21,7 @@ PREFIX = b"b:{"
 ANY_LOG = PREFIX + b"*}m"
 """The glob that the logs of all sessions match."""
 
-EPOCH, PROCESSES = b"b:{~}epoch", b"b:{~}processes"
+EPOCH, PROCESSES = b"ballast:{~}epoch", b"ballast:{~}processes"
 """What the processes of a Redis know each other by (store/replay); no namespace has a tilde."""
 
 _ENDS, _END_BYTES = (b"}m", b"}s", b"}x"), 2
@@ -59,7 +59,7 @@ def staged_key(ref: SessionRef) -> bytes:
 
 def round_key(name: str) -> bytes:
     """Return the name of the key in which processes tell how far they are with a replay."""
-    return b"b:{~}replay:" + name.encode()
+    return b"ballast:{~}replay:" + name.encode()
 
 
 def _stem(ref: SessionRef) -> bytes:

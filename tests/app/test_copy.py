@@ -45,7 +45,7 @@ async def test_a_copy_holds_all_that_its_source_holds(client: AsyncClient) -> No
     answer = await copy(client)
 
     assert answer.status_code == 201
-    assert answer.headers["Durability"] == "redis"
+    assert answer.headers["Durability"] == "redis+replay"
     assert answer.json() == (await client.get(FORK)).json()
     assert answer.json()["id"] == "b"
     assert answer.json()["etag"] == answer.headers["ETag"]

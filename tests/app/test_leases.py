@@ -8,7 +8,7 @@ import pytest
 from httpx import AsyncClient, Response
 from redis import Redis
 
-from service.store.keys import lease_key
+from service.store.keys import PREFIX, lease_key
 from tests.app.test_ids import ODD
 from tests.conftest import Serve
 from tests.polling import eventually
@@ -214,7 +214,7 @@ async def test_an_id_is_as_odd_as_a_sessions(
     token = (await client.post(url)).json()["token"]
 
     with Redis.from_url(server.url) as redis:
-        assert redis.keys() == [lease_key(ref_of(name))]
+        assert redis.keys(PREFIX + b"*") == [lease_key(ref_of(name))]
     assert (await client.delete(url, headers=holding(token))).status_code == 204
 
 

@@ -33,7 +33,7 @@ async def test_messages_are_numbered_from_1_without_gaps(client: AsyncClient) ->
     second = await append(client, "{}")
 
     assert first.status_code == 201
-    assert first.headers["Durability"] == "redis"
+    assert first.headers["Durability"] == "redis+replay"
     assert first.json() == {
         "first_seq": 1,
         "last_seq": 2,

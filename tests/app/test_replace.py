@@ -33,7 +33,7 @@ async def test_the_new_stand_in_the_place_of_the_old_and_seq_goes_on(client: Asy
     answer = await replace(client, '{"summary":1.0}', '{ "x" : 1e999 }')
 
     assert answer.status_code == 200
-    assert answer.headers["Durability"] == "redis"
+    assert answer.headers["Durability"] == "redis+replay"
     assert answer.json() == {
         "first_seq": 4, "last_seq": 5, "count": 2, "etag": answer.headers["ETag"],
     }  # fmt: skip

@@ -19,7 +19,7 @@ async def test_a_batch_sets_deletes_and_then_gets(client: AsyncClient) -> None:
     answer = await client.post(URL, content=body)
 
     assert answer.status_code == 200
-    assert answer.headers["Durability"] == "redis"
+    assert answer.headers["Durability"] == "redis+replay"
     assert b'"values":{"new":1.0,"old":null,"kept":2,"none":null}' in answer.content
     assert answer.json()["deleted"] == 1
     assert answer.json()["etag"] == answer.headers["ETag"]

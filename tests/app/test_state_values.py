@@ -83,7 +83,7 @@ async def test_a_deleted_value_is_gone_and_the_session_stays(client: AsyncClient
         deleted = await client.delete(URL)
         assert (deleted.status_code, deleted.content) == (204, b"")
         assert deleted.headers["Session-TTL"] == "2592000"
-        assert deleted.headers["Durability"] == "redis"
+        assert deleted.headers["Durability"] == "redis+replay"
     assert_problem(await client.get(URL), 404, "key_not_found")
     assert (await client.get(SESSION)).json()["state_key_count"] == 0
 

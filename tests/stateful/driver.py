@@ -15,6 +15,7 @@ from httpx import AsyncClient, Response
 from redis import Redis
 
 from service.settings import load_settings
+from service.store.keys import PREFIX
 from tests.agreement import Difference, End, agree, expect, milliseconds
 from tests.conftest import run_app
 from tests.reference import ACCESS_PAUSE_MS, Reference
@@ -115,7 +116,7 @@ class Driver:
         for sid in list(self.worlds[0].sessions):
             await self.one(Op("delete_session", sid), 0)
         await self._wait_for_clear_time()
-        left = list(self.redis.scan_iter())
+        left = list(self.redis.scan_iter(PREFIX + b"*"))
         self._expect(not left, f"left in Redis: {left}")
 
     # --- Requests ---------------------------------------------------------------------------------
@@ -275,7 +276,7 @@ class Driver:
 
     def _check_expiries(self) -> None:
         """All keys of a session end at the same millisecond."""
-        names = sorted(self.redis.scan_iter())
+        names = sorted(self.redis.scan_iter(PREFIX + b"*"))
         ends: dict[bytes, list[int]] = {}
         for name, end in zip(names, self._ends(names), strict=True):
             ends.setdefault(name.rpartition(b"}")[0], []).append(end)

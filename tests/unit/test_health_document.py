@@ -181,7 +181,7 @@ def test_the_bytes_that_keyword_monitors_look_for_are_there() -> None:
 
 def test_the_keys_are_those_of_the_contract() -> None:
     document = read(WELL)
-    added = {"version", "releaseId", "hotTier", "redis", "counters", "warnings"}
+    added = {"version", "releaseId", "hotTier", "redis", "durability", "counters", "warnings"}
     assert document.keys() == SEED_KEYS | added
     assert document["memory"].keys() == {
         *("raw", "formatted", "percentages", "source", "quota", "used", "quotaUsage", "tier"),
@@ -192,6 +192,27 @@ def test_the_keys_are_those_of_the_contract() -> None:
         *("connected", "latencyMs", "usedMemory", "maxMemory", "policy", "persistence"),
         *("usage", "pressure"),
         *("tlsVerified", "clients", "connectionsMax", "lastError"),
+    }
+    assert document["durability"] == {
+        "writes": "redis+replay",
+        "persistence": None,
+        "replay": {
+            "bytes": 70_000,
+            "budget": 2 * MIB,
+            "writes": 1_234,
+            "dropped": 5,
+            "since": "2025-04-05T17:13:31.189Z",
+            "processes": 2,
+            "running": False,
+            "last": {
+                "at": "2025-04-05T17:13:32.189Z",
+                "ms": 12.3,
+                "sessions": 7,
+                "replayed": 30,
+                "lost": 0,
+                "missingProcesses": 0,
+            },
+        },
     }
     assert document["hotTier"] == {
         "bytes": 3_504_000,
