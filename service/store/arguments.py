@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+import msgspec
+
 from service.chunks import Sealing
 from service.codec import NUMBER_BYTES, pack_number, retagged
 from service.model import Conditions, Limits, Reading, Snapshot, StateKey, StatePart, StoredValue
@@ -14,8 +16,11 @@ from service.writes import Append, Idempotency, SettingsChange, StateWrite
 
 _GEN_BYTES = 6
 
-GEN, IF_MATCH, IF_NONE_MATCH, LEASE = 0, 1, 2, 9
+GEN, IF_MATCH, IF_NONE_MATCH, LEASE, CALL_KEY = 0, 1, 2, 9, 10
 """Among the arguments of all mutations."""
+
+COMMON = 12
+"""So many they have in common."""
 
 REMOVE_ROOM, WRITE_ROOM, WRITE_GETS = 14, 13, 18
 """Among those of `remove.lua` and `write_state.lua`."""
@@ -60,7 +65,7 @@ def mutation_arguments(
 def replayed_arguments(name: str, gen: str, args: Sequence[Argument]) -> list[Argument]:
     """Return the arguments of a call of a script as it is to be made again, for `replay.lua`.
 
-    It has been judged: it has no conditions, and nobody waits for what it gets.
+    It was judged: it has no conditions, and nobody waits for what it gets.
     """
     again = list(args)
     again[GEN], again[LEASE] = gen, ""
@@ -74,6 +79,14 @@ def replayed_arguments(name: str, gen: str, args: Sequence[Argument]) -> list[Ar
         again[WRITE_GETS] = 0
         del again[len(again) - gets :]
     return again
+
+
+def remember_arguments(
+    gen: str, args: Sequence[Argument], ending: Sequence[object]
+) -> list[Argument]:
+    """Return the arguments of `remember.lua` for a keyed call that has ended so."""
+    common = replayed_arguments("remember", gen, args[:COMMON])
+    return [*common, msgspec.msgpack.encode(ending)]
 
 
 def append_arguments(append: Append, window: int, *, replaces: bool) -> list[Argument]:

@@ -292,9 +292,10 @@ class RedisStore:
             if error.outcome is Outcome.UNKNOWN:
                 self._recorder.unsure(name, ref, args)
             raise
+        is_kept = self._recorder.wrote(name, ref, args, reply)
         if reply[0] in replies.REFUSALS:
             replies.raise_refusal(reply, self._limits)
-        return Answer(reply, self._recorder.wrote(name, ref, args, reply))
+        return Answer(reply, is_kept)
 
 
 def _alive(values: replies.Values, now_ms: int) -> replies.Values:

@@ -51,6 +51,6 @@ def driver(server: Server, runner: asyncio.Runner, sealings: Counter[bool]) -> I
     """Give a driver that has begun."""
     running = run_driver(server)
     driver = runner.run(running.__aenter__())
-    driver.begin()
+    runner.run(driver.begin())
     yield driver
     runner.run(running.__aexit__(None, None, None))

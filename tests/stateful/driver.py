@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import permutations
+from operator import lt
 from typing import Any
 
 import msgspec
@@ -15,9 +17,10 @@ from httpx import AsyncClient, Response
 from redis import Redis
 
 from service.settings import load_settings
-from service.store.keys import PREFIX
+from service.store.keys import ANY_LOG, PREFIX, ref_of_key
 from tests.agreement import Difference, End, agree, expect, milliseconds
 from tests.conftest import run_app
+from tests.polling import eventually
 from tests.reference import ACCESS_PAUSE_MS, Reference
 from tests.reference_nouns import Answer, Call, Settings, ending
 from tests.servers import Server
@@ -54,9 +57,10 @@ class Driver:
     difference: str = ""
     is_over: bool = False
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """Begin with nothing; the hot tiers keep what they hold of former lives."""
-        self.redis.flushall()
+        for ref in filter(None, map(ref_of_key, self.redis.scan_iter(ANY_LOG))):
+            await self.clients[0].delete(url(ref.id))
         defaults = Settings(TTL_SECONDS * 1000, "write", None, MAX_MESSAGES)
         self.worlds, self.tags, self.history = [self.rules(defaults, WINDOW)], {}, []
         self.is_over = False
@@ -104,6 +108,17 @@ class Driver:
         if soon and is_wanted:
             await asyncio.sleep((min(soon) - now + MARGIN_MS) / 1000)
             self.steps["waits"] += 1
+
+    async def lose(self, *, is_wanted: bool) -> None:
+        """Let Redis lose its memory: the services give it back, and nothing has changed."""
+        if not is_wanted:
+            return
+        before = [await _replays(client) for client in self.clients]
+        self.redis.flushall()
+        for client, replays in zip(self.clients, before, strict=True):
+            await eventually(partial(_replays, client), partial(lt, replays), within_seconds=20)
+        self.history.append(f"    {self.now_ms()} Redis has lost its memory")
+        self.steps["lost"] += 1
 
     async def end(self) -> None:
         """Look at everything once more, and at the keys in Redis; then delete all of it."""
@@ -387,6 +402,11 @@ def _check_headers(answer: Answer, response: Response, times: tuple[int, int]) -
         expect(least <= left <= most, f"Session-TTL {left}, not {least}..{most}")
     expect(("Durability" in headers) == answer.is_write, "Durability")
     expect(("Idempotency-Replayed" in headers) == answer.is_replayed, "Idempotency-Replayed")
+
+
+async def _replays(client: AsyncClient) -> int:
+    counters = (await client.get("/health")).json()["counters"]
+    return int(counters["replays"])
 
 
 @asynccontextmanager

@@ -132,7 +132,7 @@ def test_what_ends_in_the_midst_of_a_call_proves_nothing(
     driver: Driver, runner: asyncio.Runner
 ) -> None:
     slow = Slow(driver.clients, driver.redis)
-    slow.begin()
+    runner.run(slow.begin())
     ends: list[Any] = [slow.one(read(), 0), slow.both(read(), read(), (0, 1))]
     for end in ends:
         runner.run(slow.one(put_session(ttl=0.15), 0))
@@ -179,10 +179,10 @@ class ForgetsTheTrimmed(Reference):
 
 @pytest.mark.parametrize("wrong", [CountsDuplicates, ForgetsTheTrimmed])
 def test_a_rule_that_is_seldom_needed_is_compared(
-    driver: Driver, do: Do, wrong: type[Reference]
+    driver: Driver, do: Do, runner: asyncio.Runner, wrong: type[Reference]
 ) -> None:
     driver.rules = wrong
-    driver.begin()
+    runner.run(driver.begin())
     held = append('{"id":1}', '{"id":2}', max_messages=1)
     again = append('{"id":1}')
     ops = [replace(op, args={**op.args, "dedupe": "id"}) for op in (held, again)]

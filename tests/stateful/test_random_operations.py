@@ -46,7 +46,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.driver.begin()
+        self.runner.run(self.driver.begin())
 
     @rule(op=ANYTHING, who=CLIENTS)
     def one(self, op: Op, who: int) -> None:
@@ -73,6 +73,10 @@ class Machine(RuleBasedStateMachine):
     def wait(self, chance: int) -> None:
         self.runner.run(self.driver.wait(is_wanted=chance == ONE_IN))
 
+    @rule(chance=st.integers(1, ONE_IN))
+    def lose(self, chance: int) -> None:
+        self.runner.run(self.driver.lose(is_wanted=chance == ONE_IN))
+
     def teardown(self) -> None:
         self.runner.run(self.driver.end())
 
@@ -94,7 +98,7 @@ def explore(driver: Driver, runner: asyncio.Runner) -> Explore:
             derandomize=False,
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
-            phases=phases or (Phase.reuse, Phase.generate, Phase.shrink),
+            phases=phases or (Phase.generate,),
         )
         try:
             run_state_machine_as_test(machine, settings=ways)

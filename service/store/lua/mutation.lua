@@ -58,14 +58,14 @@ local function repeated(s, call)
   return reply(s, call[4], unpack(call, 6))
 end
 
--- A refusal, which a keyed call remembers where there is a session; else nothing is written.
+-- A refusal, which a keyed call remembers where there is a session, and then tells its tag; else
+-- nothing is written.
 local function refuse(s, outcome, detail)
-  if s and CALL_KEY ~= '' then
-    remember(s, outcome, detail)
-    set_expiry(s)
-    redis.call('LSET', LOG, CALLS_AT, s.calls)
-  end
-  return {outcome, detail, 0}
+  if not s or CALL_KEY == '' then return {outcome, detail, 0} end
+  remember(s, outcome, detail)
+  set_expiry(s)
+  redis.call('LSET', LOG, CALLS_AT, s.calls)
+  return {outcome, detail, 0, tag(s), NOW}
 end
 
 -- What ends a call whose answer would be larger than it may be. A trial, which has spoken for little

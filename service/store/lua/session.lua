@@ -51,7 +51,7 @@ local function load()
   assert(h[1] == VERSION, 'a session of another release')
   -- A write that made a session tells that an older one of the same id had ended by then.
   if REPLAY and REPLAY.follows == 0 and h[2] ~= ARGV[1] and h[4] < REPLAY.at then
-    redis.call('UNLINK', LOG)
+    redis.call('UNLINK', LOG, STATE, EXPIRIES)
     return nil
   end
   return {header = header, gen = h[2], rev = h[3], created_at = h[4], updated_at = h[4] + h[5],

@@ -37,11 +37,12 @@ class Facts(TypedDict, total=False):
     rev: int
     updated_ms: int
     renewed_ms: int
+    has_changed: bool
     args: Sequence[Argument]
 
 
 class Entry(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
-    """A script call that changed a session. Times in ms of Redis's clock.
+    """A script call that changed a session, or that it remembers. Times in ms of Redis's clock.
 
     It led to `rev`, and to a session that was changed and renewed at these times; 0 = nobody
     knows whether it was applied.
@@ -55,6 +56,7 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     rev: int = 0
     updated_ms: int = 0
     renewed_ms: int = 0
+    has_changed: bool = True
     args: Sequence[Any] = ()  # of Argument: msgspec takes no union of texts and bytes
 
     @classmethod
@@ -66,6 +68,11 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     def ref(self) -> SessionRef:
         """The session."""
         return SessionRef(namespace=Namespace(self.namespace), id=SessionId(self.id))
+
+    @property
+    def follows(self) -> int:
+        """The revision that it was made of; 0 = there was no session."""
+        return self.rev - self.has_changed
 
 
 class _Block(NamedTuple):

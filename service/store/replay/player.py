@@ -13,7 +13,7 @@ from typing import NamedTuple
 from service.codec import Header
 from service.errors import StoreFull
 from service.model import SessionRef
-from service.store.arguments import new_gen, replayed_arguments
+from service.store.arguments import new_gen
 from service.store.keys import gone_key, session_keys, staged_key
 from service.store.link import Link
 from service.store.replay.log import (
@@ -36,12 +36,13 @@ SESSIONS_AT_ONCE = 16
 DESCRIBED_AT_ONCE = 1_000
 DESCRIBED_BY_CALL = 100
 
-_PLAYED, _THERE, _DELETED = b"ok", b"known", b"gone"
+_PLAYED = b"ok"
+_FAILED = frozenset((b"gap", b"other", b"absent", b"full"))
 
 
 @dataclass(slots=True)
 class _Known:
-    """What this process was told last of a session."""
+    """What this process was told last of a session; 0 = it was not told when that was."""
 
     gen: str = ""
     rev: int = 0
@@ -55,8 +56,9 @@ class _Known:
         """Take an entry into account that is newer than all before."""
         if entry.gen != self.gen:
             self.renewed_ms = 0
-        self.gen, self.rev = entry.gen, entry.rev
-        self.updated_ms = entry.updated_ms or self.updated_ms
+        if (entry.gen, entry.rev) != (self.gen, self.rev):
+            self.gen, self.rev, self.updated_ms = entry.gen, entry.rev, 0
+        self.updated_ms = self.updated_ms or entry.updated_ms
         self.renewed_ms = max(self.renewed_ms, entry.renewed_ms)
         self.is_deleted = entry.name == "delete"
         if self.is_deleted:
@@ -74,7 +76,8 @@ class _Known:
         """Whether another write than the one that was told has led to the same revision."""
         if header is None or (header.gen, header.rev) != (self.gen, self.rev):
             return False
-        return not self.is_deleted and header.created_at + header.updated_after != self.updated_ms
+        updated_ms = header.created_at + header.updated_after
+        return not self.is_deleted and self.updated_ms not in {0, updated_ms}
 
 
 class _Staged(NamedTuple):
@@ -132,7 +135,7 @@ class Player:
         for entries in _portions(each for each in self._log.entries() if self._is_due(each)):
             outcomes = await self._play(entries)
             for entry, outcome in zip(entries, outcomes, strict=True):
-                if outcome not in {_PLAYED, _THERE, _DELETED}:
+                if outcome in _FAILED:
                     self._stuck.add(entry.ref)
 
     async def stage(self) -> None:
@@ -160,8 +163,9 @@ class Player:
         await self._settle_all(self._over, is_last=True)
 
     async def clear(self) -> None:
-        """Take away what was staged."""
+        """Take away what was there for the time of the replay."""
         keys = [staged_key(ref) for ref in self._stuck]
+        keys += [gone_key(ref) for ref, known in self._missing.items() if known.deleted]
         for first in range(0, len(keys), AT_ONCE):
             part = keys[first : first + AT_ONCE]
             await asyncio.gather(*(self._link.command("UNLINK", key, aim=key) for key in part))
@@ -173,17 +177,17 @@ class Player:
         if entry.gen in known.deleted:
             return entry.name == "delete"
         header = self._headers.get(entry.ref)
-        return header is None or header.gen != entry.gen or entry.rev > header.rev
+        return header is None or header.gen != entry.gen or entry.follows >= header.rev
 
     async def _play(self, entries: Sequence[Entry]) -> list[bytes]:
         outcomes = await asyncio.gather(
-            *(self._play_one(entry, entry.rev - 1) for entry in entries)
+            *(self._play_one(entry, entry.follows) for entry in entries)
         )
         return [outcome for outcome, _ in outcomes]
 
     async def _play_one(self, entry: Entry, follows: int, gen: str = "") -> tuple[bytes, int]:
         """Return the outcome, and at which revision the session is if that is why it failed."""
-        args = replayed_arguments(entry.name, gen or entry.gen, entry.args)
+        args = [gen or entry.gen, *entry.args[1:]]
         keys = (*session_keys(entry.ref), gone_key(entry.ref))
         try:
             reply = await self._link.run(replay_of(entry.name), keys, [*args, follows, entry.at_ms])
@@ -230,11 +234,11 @@ class Player:
         gap, lost = None, 0
         for first in range(0, len(staged), AT_ONCE):
             part = staged[first : first + AT_ONCE]
-            calls = (self._play_one(each.entry, each.entry.rev - 1) for each in part)
+            calls = (self._play_one(each.entry, each.entry.follows) for each in part)
             for each, (outcome, rev) in zip(part, await asyncio.gather(*calls), strict=True):
-                if outcome in {_PLAYED, _THERE, _DELETED}:
+                if outcome not in _FAILED:
                     continue
-                lost += each.is_mine
+                lost += each.is_mine and each.entry.has_changed
                 if gap is None and outcome == b"gap":
                     gap = rev
         return gap, lost
@@ -273,10 +277,16 @@ def _portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 def _lives(staged: Iterable[_Staged]) -> Iterator[tuple[str, list[_Staged]]]:
     """Yield the writes of each gen in the order of their revisions, the oldest gen first."""
-    ordered = sorted(staged, key=lambda each: (each.entry.gen, each.entry.rev))
+    ordered = sorted(staged, key=_place)
     lives = [(gen, list(life)) for gen, life in groupby(ordered, key=lambda each: each.entry.gen)]
     lives.sort(key=lambda life: min(map(_at, (each.entry for each in life[1]))))
     yield from lives
+
+
+def _place(staged: _Staged) -> tuple[str, int, int]:
+    """Where an entry stands among those of its session: what changed nothing comes behind."""
+    entry = staged.entry
+    return entry.gen, entry.rev, entry.follows
 
 
 def _at(entry: Entry) -> int:

@@ -185,18 +185,16 @@ class Recovery:
         await player.look()
         await player.play_alone()
         await player.stage()
-        await turn.tell(Phase.STAGED)
-        await turn.wait_for(Phase.STAGED)
+        await turn.reach(Phase.STAGED)
         await player.play_together()
+        await turn.reach(Phase.PLAYED)
         await player.settle()
         if player.sessions or turn.missing:
             # What others wrote may be lost, and its revisions be given to other contents.
             await self._forget()
-        await turn.tell(Phase.SETTLED)
-        await turn.wait_for(Phase.SETTLED)
+        await turn.reach(Phase.SETTLED)
         await player.end_what_is_over()
-        await turn.tell(Phase.DONE)
-        await turn.wait_for(Phase.DONE)
+        await turn.reach(Phase.DONE)
         await player.clear()
         self._note(player, len(turn.missing), (self._clock.monotonic() - began) * 1_000)
 

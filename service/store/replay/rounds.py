@@ -26,8 +26,9 @@ class Phase(IntEnum):
 
     ARRIVED = 1
     STAGED = 2
-    SETTLED = 3
-    DONE = 4
+    PLAYED = 3
+    SETTLED = 4
+    DONE = 5
 
 
 class Round:
@@ -48,8 +49,9 @@ class Round:
             await self._link.command("HSET", self._key, self._peers.id, int(phase), aim=self._key)
             await self._link.command("PEXPIRE", self._key, KEPT_MS, aim=self._key)
 
-    async def wait_for(self, phase: Phase) -> None:
-        """Wait until all others are that far. Raises ServiceError."""
+    async def reach(self, phase: Phase) -> None:
+        """Say so, and wait until all others are that far, too. Raises ServiceError."""
+        await self.tell(phase)
         while others := self._peers.others - self.missing:
             phases = await self._phases()
             late = {each for each in others if phases.get(each, 0) < phase}
