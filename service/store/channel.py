@@ -97,6 +97,11 @@ class Channel(asyncio.Protocol):
         if call.deadline < self._alarm_at:
             self._set_alarm(call.deadline)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls leave now; else it is being opened, or has ended."""
+        return self._transport is not None and not self.is_lost
+
     async def aclose(self) -> None:
         """Close the connection; calls that wait have failed."""
         self._life.cancel()

@@ -130,6 +130,12 @@ class Link:
         self.is_answering = True
         return answers
 
+    async def drop_open(self) -> None:
+        """Close the connections that are open, but none that is about to be; calls have failed."""
+        channels = self._shards.channels if self._shards else self._channels.values()
+        for channel in [each for each in channels if each.is_open]:
+            await channel.aclose()
+
     async def aclose(self) -> None:
         """Close all connections; calls that wait have failed."""
         if self._shards is not None:

@@ -64,6 +64,11 @@ class Shards:
         return self._map.shards
 
     @property
+    def channels(self) -> Collection[Channel]:
+        """All that are in use."""
+        return self._channels.values()
+
+    @property
     def is_tracking(self) -> bool:
         """Whether every primary tells its changes, and the map is not older than that trust."""
         if asyncio.get_running_loop().time() - self._told_at >= TRUST_SECONDS:

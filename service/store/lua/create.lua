@@ -17,7 +17,13 @@ local function fill(key, command, first, last, step)
   end)
 end
 
-if load() then return {'exists'} end
+local found = load()
+if REPLAY then
+  local answer = misfit(found)
+  if answer then return answer end
+elseif found then
+  return {'exists'}
+end
 local s = create()
 change_settings(s)
 s.last_seq, s.first, s.newest = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])

@@ -140,7 +140,8 @@ class Player:
 
     async def stage(self) -> None:
         """Put what could not be played where all can see it."""
-        for entries in _portions(each for each in self._log.entries() if each.ref in self._stuck):
+        wanted = (each for each in self._log.entries() if each.ref in self._stuck)
+        for entries in _portions(each for each in wanted if self._is_wanted(each)):
             by_session: dict[SessionRef, list[Entry]] = defaultdict(list)
             for entry in entries:
                 by_session[entry.ref].append(entry)
@@ -171,13 +172,20 @@ class Player:
             await asyncio.gather(*(self._link.command("UNLINK", key, aim=key) for key in part))
 
     def _is_due(self, entry: Entry) -> bool:
-        known = self._missing.get(entry.ref)
-        if known is None or entry.ref in self._stuck or not entry.rev or entry.name == RENEWAL:
+        if entry.ref in self._stuck or not entry.rev or not self._is_wanted(entry):
             return False
-        if entry.gen in known.deleted:
-            return entry.name == "delete"
         header = self._headers.get(entry.ref)
         return header is None or header.gen != entry.gen or entry.follows >= header.rev
+
+    def _is_wanted(self, entry: Entry) -> bool:
+        """Whether an entry is of the last life of a session that is missing, or has ended one.
+
+        Former lives have ended, if not by a deletion then because their time was over.
+        """
+        known = self._missing.get(entry.ref)
+        if known is None or entry.name == RENEWAL:
+            return False
+        return entry.name == "delete" or (entry.gen in {known.gen, ""} and not known.is_deleted)
 
     async def _play(self, entries: Sequence[Entry]) -> list[bytes]:
         outcomes = await asyncio.gather(
@@ -209,7 +217,6 @@ class Player:
             _Staged(entry, is_mine=blob[:size] == self._id)
             for blob in (reply if isinstance(reply, list) else [])
             for entry in unpack_entries(decompress(blob[size:]))
-            if entry.name != RENEWAL
         ]
 
     async def _play_staged(self, ref: SessionRef) -> None:

@@ -74,6 +74,7 @@ class Recovery:
         self._running: asyncio.Task[None] | None = None
         self._suspected = asyncio.Event()
         self._epoch = ""
+        self._link: Link | None = None
         self._last: Recovered | None = None
         self._rounds = self._replayed = self._lost = self._missing = self._failures = 0
 
@@ -134,6 +135,7 @@ class Recovery:
 
     async def run(self, link: Link) -> None:
         """Be seen by others, and see an emptied Redis though its connections hold; for ever."""
+        self._link = link
         while self._log.budget_bytes:
             self._suspected.clear()
             await self._look(link)
@@ -157,17 +159,20 @@ class Recovery:
             return  # the next connection tells which Redis it leads to
         if self._epoch not in {"", epoch}:
             self._trusted = dict.fromkeys(self._trusted, Identity("", ""))
-            await link.aclose()
-        self._epoch = epoch
+            await link.drop_open()
+        elif self._running is None:
+            self._epoch = epoch
 
     async def _recover(self, identity: Identity) -> None:
         waiting = dict(self._waiting)
+        if self._link is not None:
+            await self._link.drop_open()  # an emptied server keeps its connections
         link = Link(self._target)
         try:
-            self._epoch = await self._peers.enrol(link)
+            epoch = await self._peers.enrol(link)
             name = identity.run_id if None in waiting else "nodes"
-            turn = Round(link, self._peers, f"{name}:{self._epoch}")
-            await self._play(link, turn)
+            await self._play(link, Round(link, self._peers, f"{name}:{epoch}"))
+            self._epoch = epoch
         except ServiceError:
             raise  # Redis has gone again: all is begun anew with the next connection
         except Exception:  # noqa: BLE001 # counted, and shown by /health: better to serve than never to
