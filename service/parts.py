@@ -5,12 +5,21 @@ from dataclasses import dataclass
 
 from service.clock import Clock
 from service.hot import HotTier
+from service.journal import Journal
 from service.leases import Leases
 from service.memory.accounts import Accounts
 from service.memory.admission import Admission
 from service.memory.governor import Governor, Hooks
 from service.memory.leak import Leak
-from service.memory.levers import CloseListeners, Collect, Evict, MallocTrim, Shorten
+from service.memory.levers import (
+    CloseListeners,
+    Collect,
+    Evict,
+    Lever,
+    MallocTrim,
+    Offload,
+    Shorten,
+)
 from service.memory.listeners import Listeners
 from service.memory.machine import read_host
 from service.memory.plan import Plan, make_plan
@@ -81,15 +90,15 @@ def build_parts(settings: Settings, clock: Clock) -> Parts:
     """Build all parts; the caller opens and closes them."""
     memory = _memory(settings, clock)
     storage = _storage(settings, clock, memory)
-    hot = storage.hot
+    hot, journal = storage.hot, storage.sessions.journal
     accounts = Accounts(
         memory.plan,
-        lambda: hot.held_bytes,
+        lambda: hot.held_bytes + journal.held_bytes,
         memory.admission,
         memory.listeners,
         is_acting=settings.enable_memory_optimization,
     )
-    governor = _governor(settings, clock, memory, hot, accounts)
+    governor = _governor(settings, clock, memory, storage, accounts)
     return Parts(
         memory=memory,
         storage=storage,
@@ -106,7 +115,13 @@ def _memory(settings: Settings, clock: Clock) -> Memory:
         host_bytes=read_host().total_bytes,
     )
     probe = open_probe(quota, clock=clock)
-    plan = make_plan(quota.bytes, probe.used_bytes(), settings.watermarks, settings.limits)
+    plan = make_plan(
+        quota.bytes,
+        probe.used_bytes(),
+        settings.watermarks,
+        settings.limits,
+        settings.journal_max_mb * MIB,
+    )
     _tell(plan, settings.limits)
     listeners = Listeners(clock)
     return Memory(
@@ -157,7 +172,9 @@ def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:
         store=store,
         hot=hot,
         sealer=sealer,
-        sessions=Sessions(store, hot, sealer, clock, limits),
+        sessions=Sessions(
+            store, hot, sealer, clock, limits, journal_bytes=memory.plan.journal_bytes
+        ),
         leases=Leases(LeaseStore(link), clock),
     )
 
@@ -172,11 +189,17 @@ def _redis_pressure(settings: Settings, clock: Clock, storage: Storage) -> Redis
     return RedisPressure(storage.watch, rounds, clock, policy)
 
 
+def _offload(plan: Plan, journal: Journal) -> tuple[Lever, ...]:
+    """Return the lever of the journal, if there is one."""
+    is_on = plan.journal_bytes > 0
+    return (Offload(journal.flush, lambda: journal.held_bytes),) if is_on else ()
+
+
 def _governor(
-    settings: Settings, clock: Clock, memory: Memory, hot: HotTier, accounts: Accounts
+    settings: Settings, clock: Clock, memory: Memory, storage: Storage, accounts: Accounts
 ) -> Governor:
     """First what empties, then what gives the emptied pages back."""
-    probe = memory.probe
+    probe, hot = memory.probe, storage.hot
     trim = MallocTrim(probe.used_bytes)
     evict = Evict(
         hot.evict,
@@ -193,6 +216,7 @@ def _governor(
     return Governor(
         probe,
         (
+            *_offload(memory.plan, storage.sessions.journal),
             evict,
             Shorten(hot.shorten),
             CloseListeners(memory.listeners),

@@ -27,6 +27,7 @@ BUSY_SHARE, REDIS_SHARE = 0.7, 0.85
 """Of a core that may be busy; of a Redis that may be full."""
 
 OWN_BYTES = 40 * MIB
+JOURNAL_BYTES = 8 * MIB
 """Of the service before it holds anything."""
 
 DYNOS = (("basic or standard-1x", 512), ("standard-2x", 1_024), ("performance-m", 2_560))
@@ -116,7 +117,9 @@ def _empty_bytes(model: Model) -> float:
 
 def hot_bytes(quota_mb: float) -> int:
     """Return the budget of the hot tier, as the service plans it."""
-    return make_plan(int(quota_mb * MIB), OWN_BYTES, DEFAULT_MARKS, Limits()).hot_bytes
+    return make_plan(
+        int(quota_mb * MIB), OWN_BYTES, DEFAULT_MARKS, Limits(), JOURNAL_BYTES
+    ).hot_bytes
 
 
 def capacity(model: Model, case: Case) -> Capacity:

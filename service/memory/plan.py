@@ -1,6 +1,7 @@
 """How the quota is divided, once, at the start: all parts together stay below the emergency mark.
 
-emergency mark = the process by itself + GROWTH_BYTES + hot tier x FACTOR + what is under way
+emergency mark = the process by itself + GROWTH_BYTES + (hot tier + journal) x FACTOR + what is
+under way
 """
 
 from dataclasses import dataclass, replace
@@ -14,11 +15,15 @@ GROWTH_BYTES = 8 * MIB
 """Of the process by itself: caches that fill, connections, code that is loaded late."""
 
 FACTOR = 1.2
-"""Resident bytes of the hot tier to those that it accounts, at most (a test holds it to that)."""
+"""Resident bytes of the hot tier, and of the journal, to those that they account, at most (tests
+hold them to that)."""
 
 HOT_SHARE = 0.4
 REST_SHARE = 0.6
 """Of the quota: the hot tier at most, and with the process by itself. An idle bot is below 70 %."""
+
+JOURNAL_SHARE = 0.25
+"""Of what is left when all others have the least that they need: the journal at most."""
 
 LEAST_HOT_BYTES, LEAST_IN_FLIGHT_BYTES = 4 * MIB, 8 * MIB
 """Without these it could not serve at all, whatever the quota."""
@@ -35,7 +40,7 @@ GROWTH_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Bytes of the process by itself, the hot tier, and all that is under way; limits of a call.
+    """Bytes of the process by itself, hot tier, journal, all that is under way; limits of a call.
 
     Together they stay below `emergency_bytes`, unless the quota `is_tight`: too small for that.
     """
@@ -43,15 +48,21 @@ class Plan:
     emergency_bytes: int
     own_bytes: int
     hot_bytes: int
+    journal_bytes: int
     in_flight_bytes: int
     is_tight: bool
     limits: Limits
 
 
-def make_plan(quota_bytes: int, own_bytes: int, marks: Watermarks, limits: Limits) -> Plan:
-    """Divide a quota for a process that takes `own_bytes` by itself."""
+def make_plan(
+    quota_bytes: int, own_bytes: int, marks: Watermarks, limits: Limits, journal_bytes: int
+) -> Plan:
+    """Divide a quota for a process that takes `own_bytes` by itself, and a journal if it fits."""
     emergency_bytes = int(quota_bytes * marks.emergency_enter)
     room = max(0, emergency_bytes - own_bytes - GROWTH_BYTES)
+    spare = room - FACTOR * LEAST_HOT_BYTES - LEAST_IN_FLIGHT_BYTES
+    journal_bytes = max(0, min(journal_bytes, int(JOURNAL_SHARE * spare)))
+    room -= int(journal_bytes * FACTOR)
     at_rest = min(HOT_SHARE * quota_bytes, REST_SHARE * quota_bytes - own_bytes)
     for_one = ANSWER_COST * max(limits.max_answer_bytes, limits.max_body_bytes)
     hot_bytes = max(LEAST_HOT_BYTES, int(min(at_rest, room - for_one) / FACTOR))
@@ -61,6 +72,7 @@ def make_plan(quota_bytes: int, own_bytes: int, marks: Watermarks, limits: Limit
         emergency_bytes=emergency_bytes,
         own_bytes=own_bytes,
         hot_bytes=hot_bytes,
+        journal_bytes=journal_bytes,
         in_flight_bytes=in_flight_bytes,
         is_tight=left_bytes < LEAST_IN_FLIGHT_BYTES,
         limits=_fitting(limits, in_flight_bytes),

@@ -36,6 +36,7 @@ _REFUSALS = {
     "max number of clients": "Redis has no free connection: its client limit is reached",
     "max clients": "Redis has no free connection: its client limit is reached",
     "Protected mode": "Redis is in protected mode: set a password or bind it to loopback",
+    "WRONGTYPE": "something else has the session's name there",
 }
 # redis-py takes the first word off the errors that it knows, as those of scripts on Redis 7 and
 # Valkey are; Redis 6.2 wraps them, and the text above is found.
@@ -84,6 +85,7 @@ _CAUSES: dict[type[BaseException], str] = {
     UnicodeError: "its host name cannot be found",
 }
 FULL = _REFUSALS["OOM command not allowed"]
+_LASTING = frozenset({_REFUSALS["WRONGTYPE"]})
 
 # A server that is spoken to in the wrong way mostly says nothing: it hangs, or hangs up.
 _AMBIGUOUS = frozenset({"connection lost", "timed out"})
@@ -111,7 +113,9 @@ class RedisFailure(Exception):
         is_known = self.was_refused or not self.was_sent
         outcome = Outcome.NOT_APPLIED if is_known else Outcome.UNKNOWN
         end = "" if self.words.endswith("?") else "."
-        return Unavailable(f"Redis is not available: {self.words}{end}", outcome=outcome)
+        error = Unavailable(f"Redis is not available: {self.words}{end}", outcome=outcome)
+        error.is_lasting = self.words in _LASTING
+        return error
 
 
 def translate(error: Exception, *, was_sent: bool, is_greeting: bool = False) -> RedisFailure:
