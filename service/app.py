@@ -29,8 +29,8 @@ DRAINED_AT_ONCE = 16
 """Bodies that are read only to be dropped: each has up to 256 KiB in memory that nobody counts."""
 
 JOURNAL_SECONDS, LAST_JOURNAL_SECONDS = 15.0, 1.0
-"""After the signal to end: as long is tried to write what waits; and at least, however long the last
-requests took."""
+"""After the signal to end: so long is tried to write what waits; and at least, however long the
+last requests took."""
 
 _log = logging.getLogger("ballast")
 

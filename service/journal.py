@@ -48,7 +48,7 @@ SETTLE_SECONDS = 1.5
 LARGEST_SHARE = 0.125
 """Of the journal: what one entry may take."""
 
-QUEUE_BYTES = 768
+QUEUE_BYTES = 512
 """Of memory: for a session beside its entries."""
 
 SENDING_COST = 2

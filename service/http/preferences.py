@@ -15,7 +15,7 @@ ACCEPTED: tuple[Line, ...] = (
     (b"durability", b"memory"),
 )
 
-_QUOTED = re.compile(r'"((?:[^"\\\\]|\\\\.)*)"')
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def write_behind(call: Call, write: Write) -> tuple[Line, ...] | None:

@@ -23,7 +23,7 @@ def reading(used_bytes: int) -> MemoryReading:
 
 
 def accounts_of(admission: Admission, hot_bytes: int = HOT, *, is_acting: bool = True) -> Accounts:
-    plan = make_plan(512 * MIB, OWN, DEFAULT_MARKS, Limits())
+    plan = make_plan(512 * MIB, OWN, DEFAULT_MARKS, Limits(), 8 * MIB)
     listeners = Listeners(FakeClock())
     return Accounts(plan, lambda: hot_bytes, admission, listeners, is_acting=is_acting)
 
