@@ -1,4 +1,4 @@
-"""Calls of a journal: one of them is remembered for each journal, and what comes late is not done."""
+"""Calls of a journal: the last one of each is remembered, and what comes late is not done."""
 
 import pytest
 from redis import Redis

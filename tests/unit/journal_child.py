@@ -1,4 +1,4 @@
-"""Fills a journal with writes of one shape; prints the bytes of RSS that it took, and its own count.
+"""Fills a journal with writes of one shape; prints the bytes of RSS, and those that it counts.
 
 python journal_child.py SHAPE
 """
