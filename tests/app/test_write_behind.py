@@ -209,6 +209,33 @@ async def test_it_leaves_by_itself_and_in_few_calls(start: Serve) -> None:
         assert await told(api) == list(range(50))
 
 
+async def relieve(api: AsyncClient, tier: str) -> dict[str, object]:
+    levers = (await api.post("/v1/admin/relieve", json={"tier": tier})).json()["levers"]
+    return {lever["name"]: lever["freedBytes"] for lever in levers}
+
+
+@pytest.mark.parametrize("tier", ["standard", "emergency"])
+async def test_memory_pressure_offloads_the_journal_first(
+    start: Serve, monkeypatch: pytest.MonkeyPatch, tier: str
+) -> None:
+    monkeypatch.setattr(journal, "LINGER_SECONDS", 0.2)
+    async with start() as api:
+        await say(api, *range(20))
+        held_bytes = (await counters(api))["bytes"]
+        freed = await relieve(api, tier)
+
+        assert (next(iter(freed)), freed["offload"]) == ("offload", held_bytes)
+        assert (await counters(api))["bytes"] == 0
+        assert await told(api) == list(range(20))
+
+
+async def test_without_a_journal_there_is_nothing_to_offload(start: Serve) -> None:
+    async with start(JOURNAL_MAX_MB="0") as api:
+        assert "offload" not in await relieve(api, "standard")
+        degraded = (await api.get("/health")).json()["memory"]["degraded"]
+        assert "no_offload" not in degraded
+
+
 # Keys
 
 

@@ -13,7 +13,7 @@ from service.app import JOURNAL_SECONDS, create_app
 from service.http.lifespan import Stopping
 from service.settings import load_settings
 from tests.app.calls import MUTATIONS, READS, SESSION, make
-from tests.app.test_write_behind import ASYNC, assert_behind, counters, say, told
+from tests.app.test_write_behind import ASYNC, assert_behind, counters, relieve, say, told
 from tests.conftest import run_app
 from tests.polling import eventually
 from tests.problems import assert_problem
@@ -54,7 +54,7 @@ async def until_empty(api: AsyncClient) -> None:
 async def length(server: Server) -> int:
     """Return how many messages Redis holds, asked behind the wire."""
     with Redis.from_url(server.url) as redis:
-        return int(redis.llen("b:{default:a}m")) - 3  # type: ignore[arg-type]
+        return int(redis.llen("b:{default:a}m")) - 3
 
 
 async def test_a_reply_that_is_lost_doubles_nothing(
@@ -187,6 +187,21 @@ async def test_what_finds_no_room_in_redis_waits_for_it(
     await until_empty(api)
 
     assert await told(api) == [1, 2, 3, 4]
+
+
+async def test_without_redis_nothing_is_offloaded_and_nothing_waits_for_that(
+    api: AsyncClient, own_server: Server
+) -> None:
+    own_server.kill()
+    await say(api, 4, 5)
+    held_bytes = (await counters(api))["bytes"]
+    began = monotonic()
+    for tier in ("standard", "emergency"):
+        assert (await relieve(api, tier))["offload"] == 0
+    assert monotonic() - began < 4
+    assert (await counters(api))["bytes"] == held_bytes
+    own_server.restart()
+    await until_empty(api)
 
 
 async def test_a_full_journal_is_503_and_keeps_what_it_has(own_server: Server) -> None:
