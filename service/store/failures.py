@@ -36,7 +36,7 @@ _REFUSALS = {
     "max number of clients": "Redis has no free connection: its client limit is reached",
     "max clients": "Redis has no free connection: its client limit is reached",
     "Protected mode": "Redis is in protected mode: set a password or bind it to loopback",
-    "WRONGTYPE": "something else has the session's name there",
+    "WRONGTYPE": "another program uses a key of this session",
 }
 # redis-py takes the first word off the errors that it knows, as those of scripts on Redis 7 and
 # Valkey are; Redis 6.2 wraps them, and the text above is found.
