@@ -20,14 +20,14 @@ PROBE = Kind(told=("Cache-Control",))
 READ = Kind(
     sent=(*_CONDITIONS, "Cache-Control"),
     told=("ETag", *_EXPIRY, "Age"),
-    problems=(412,),
+    problems=(412, 507),  # what waits has to find room first
 )
 WRITE = Kind(
     sent=(*_CONDITIONS, "Lease-Token"),
     told=("ETag", *_EXPIRY, "Durability"),
     problems=(412, 423, 507),
 )
-DELETE = Kind(sent=WRITE.sent, told=WRITE.told, problems=(412, 423))
+DELETE = Kind(sent=WRITE.sent, told=WRITE.told, problems=WRITE.problems)
 BEHIND = Kind(
     sent=(*WRITE.sent, "Prefer"),
     told=(*WRITE.told, "Preference-Applied"),
