@@ -60,6 +60,9 @@ class ServiceError(Exception):
     is_lasting = False
     """Whether another try would be refused alike, although the status says to try again."""
 
+    is_alone = False
+    """Whether it is about what this call found in Redis: others may fare better."""
+
     def __init__(self, detail: str, *, code: str | None = None) -> None:
         """Keep `detail` for the client; `code` refines the class's own."""
         super().__init__(detail)

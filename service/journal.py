@@ -1,9 +1,9 @@
 """The write-behind journal: writes that were answered before Redis has them, bounded in bytes.
 
 Those of a session leave in their order, a batch at a time; sessions do not wait for each other. A
-batch keeps its content and its number until it is known what became of it, so that the script
-knows it when it comes again. What Redis does not take now stays, and is tried again for as long as
-the process lives; what it will never take is counted and dropped.
+batch keeps content and number until it is known what became of it: the script knows it again. What
+Redis does not take now stays, and is tried as long as the process lives; what it will never take is
+counted and dropped.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ SETTLE_SECONDS = 1.5
 LARGEST_SHARE = 0.125
 """Of the journal: what one entry may take."""
 
-QUEUE_BYTES = 512
+QUEUE_BYTES = 640
 """Of memory: for a session beside its entries."""
 
 SENDING_COST = 2
@@ -224,12 +224,12 @@ class Journal:
             if queue is None or ref in self._tasks:
                 del self._ready[ref]  # somebody has waited for it
             else:
+                self._tried_at = now
                 self._start(ref, queue)
 
     def _start(self, ref: SessionRef, queue: Queue) -> None:
         """Begin to write the oldest batch of a session."""
         self._ready.pop(ref, None)
-        self._tried_at = self._clock.monotonic()
         self._tasks[ref] = asyncio.create_task(self._send(ref, queue))
 
     async def _send(self, ref: SessionRef, queue: Queue) -> ServiceError | None:
@@ -254,8 +254,8 @@ class Journal:
             await self._write_oldest(ref, queue)
         except (Unavailable, StoreFull) as failure:
             if not failure.is_lasting:
-                if failure.code != OVERLOADED and self._stuck_since is None:
-                    self._stuck_since = self._clock.monotonic()
+                if failure.code != OVERLOADED and not failure.is_alone:
+                    self._stuck_since = self._stuck_since or self._clock.monotonic()
                 return _anew(failure)
             self._refused(queue, failure)
         except Exception as error:  # noqa: BLE001 # counted and told: others wait behind it

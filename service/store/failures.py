@@ -86,6 +86,7 @@ _CAUSES: dict[type[BaseException], str] = {
 }
 FULL = _REFUSALS["OOM command not allowed"]
 _LASTING = frozenset({_REFUSALS["WRONGTYPE"]})
+_ALONE = frozenset({_REFUSALS["WRONGTYPE"], _REPLIES[ResponseError]})
 
 # A server that is spoken to in the wrong way mostly says nothing: it hangs, or hangs up.
 _AMBIGUOUS = frozenset({"connection lost", "timed out"})
@@ -114,7 +115,7 @@ class RedisFailure(Exception):
         outcome = Outcome.NOT_APPLIED if is_known else Outcome.UNKNOWN
         end = "" if self.words.endswith("?") else "."
         error = Unavailable(f"Redis is not available: {self.words}{end}", outcome=outcome)
-        error.is_lasting = self.words in _LASTING
+        error.is_lasting, error.is_alone = self.words in _LASTING, self.words in _ALONE
         return error
 
 

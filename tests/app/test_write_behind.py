@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from httpx import AsyncClient, Response
 from redis import Redis
@@ -305,3 +306,21 @@ async def test_a_foreign_key_of_its_name_keeps_nobody_else_waiting(
     assert await told(api) == [1, 2, 3, 4]
     found = await counters(api)
     assert (found["journalRefused"], found["bytes"]) == (1, 0)
+
+
+async def test_what_fails_by_an_unknown_error_stays_and_holds_up_its_session_alone(
+    api: AsyncClient, valkey: Server
+) -> None:
+    await say(api, 4)
+    with Redis.from_url(valkey.url) as redis:
+        log = session_keys(ref_of("a")).log
+        header = redis.lindex(log, 0)
+        redis.lset(log, 0, msgspec.msgpack.encode([99]))
+        problem = assert_problem(await api.get(SESSION), 503)
+        await say(api, 1, session="/v1/sessions/b")
+        assert await told(api, "/v1/sessions/b") == [1]
+        redis.lset(log, 0, header)
+
+    assert problem["outcome"] == "not_applied"
+    assert await told(api) == [1, 2, 3, 4]
+    assert (await counters(api))["journalRefused"] == 0

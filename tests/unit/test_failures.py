@@ -136,8 +136,13 @@ async def test_each_way_of_failing_is_logged_once_an_outage(
     assert watch.status.last_error == "Redis is not available: connection refused."
 
 
-@pytest.mark.parametrize(("text", "is_lasting"), [("ERR x: WRONGTYPE y", True), ("ERR x", False)])
-def test_only_what_no_other_try_can_change_is_lasting(text: str, *, is_lasting: bool) -> None:
-    failure = translate(redis_errors.ResponseError(text), was_sent=True)
+@pytest.mark.parametrize(
+    ("text", "is_lasting", "is_alone"),
+    [("ERR x: WRONGTYPE y", True, True), ("ERR x", False, True), ("READONLY x", False, False)],
+)
+def test_what_only_concerns_one_session_is_known(
+    text: str, *, is_lasting: bool, is_alone: bool
+) -> None:
+    error = translate(redis_errors.ResponseError(text), was_sent=True).to_service_error()
 
-    assert failure.to_service_error().is_lasting == is_lasting
+    assert (error.is_lasting, error.is_alone) == (is_lasting, is_alone)

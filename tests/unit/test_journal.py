@@ -332,6 +332,44 @@ async def test_without_memory_to_send_it_waits_and_redis_is_not_blamed(
     assert (journal.entries, redis.tries) == (2, [])
 
 
+async def test_a_session_in_trouble_keeps_no_other_waiting_however_often_it_is_asked_for(
+    journal: Journal, redis: FakeRedis, clock: StepClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "PAUSE_SECONDS", 0.1)
+    redis.failures[A] = AWAY
+    say(journal, A, "1")
+
+    async def ask() -> None:
+        while True:
+            with suppress(Unavailable):
+                await journal.settle(A)
+            await asyncio.sleep(0.001)
+
+    asking = asyncio.create_task(ask())
+    for _ in range(3):
+        say(journal, B, "x")
+        await until(lambda: B not in journal)
+    asking.cancel()
+
+    assert A in journal
+    assert redis.taken[B] == ["x"] * 3
+
+
+async def test_an_error_that_only_one_session_meets_does_not_close_the_journal(
+    journal: Journal, redis: FakeRedis, clock: StepClock
+) -> None:
+    failure = Unavailable("Redis answered with an error")
+    failure.is_alone = True
+    redis.failures[A] = failure
+    say(journal, A, "1")
+    await until(lambda: len(redis.tries) > 1)
+    clock.ahead_seconds = PATIENCE_SECONDS + 1
+    say(journal, B, "x")
+    await until(lambda: B not in journal)
+
+    assert A in journal
+
+
 # Bounds
 
 
