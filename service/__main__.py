@@ -12,6 +12,7 @@ import uvicorn
 
 from service import __version__
 from service.app import create_app
+from service.clock import SystemClock
 from service.http.lifespan import Stopping
 from service.http.protocol import GuardedProtocol
 from service.settings import Settings, SettingsError, load_settings
@@ -20,7 +21,8 @@ KEEP_ALIVE_SECONDS = 95
 """Longer than the 90 s for which the platform's router keeps its side open."""
 
 GRACEFUL_SECONDS = 20
-"""Of the 30 s between SIGTERM and SIGKILL; hanging up and closing take up to 3 more."""
+"""Of the 30 s between SIGTERM and SIGKILL; hanging up, a last try to empty the journal and closing
+take up to 4 more."""
 
 _log = logging.getLogger("ballast")
 
@@ -36,7 +38,7 @@ class Server(uvicorn.Server):
         """Stop on SIGTERM or SIGINT; more of them change nothing."""
         if self._stopping.is_set:
             return
-        self._stopping.is_set = True
+        self._stopping.is_set, self._stopping.since = True, SystemClock().monotonic()
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:

@@ -16,15 +16,21 @@ from service.http.auth import Keyring
 from service.http.lifespan import LifespanState, Stopping
 from service.http.routes import build_router
 from service.http.verdict import HealthInputs
+from service.journal import Journal
 from service.memory.heap import HeapProbe
 from service.memory.levers import freeze_heap
 from service.memory.machine import read_host
 from service.parts import Parts, build_parts
 from service.settings import Settings
+from service.settling import Listings
 from service.store import Directory
 
 DRAINED_AT_ONCE = 16
 """Bodies that are read only to be dropped: each has up to 256 KiB in memory that nobody counts."""
+
+JOURNAL_SECONDS, LAST_JOURNAL_SECONDS = 15.0, 1.0
+"""After the signal to end: so long is tried to write what waits; and at least, however long the
+last requests took."""
 
 _log = logging.getLogger("ballast")
 
@@ -37,7 +43,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[LifespanState]:
-        # Closed in the reverse order: first nothing is governed or watched, then Redis is left.
+        # Closed in the reverse order: first nothing is governed or watched, then the journal is
+        # emptied, then Redis is left.
         async with AsyncExitStack() as stack:
             parts = build_parts(settings, clock)
             stack.callback(parts.memory.probe.close)
@@ -45,6 +52,8 @@ def create_app(
             stack.push_async_callback(parts.storage.recovery.aclose, parts.storage.link)
             recovering = parts.storage.recovery.run(parts.storage.link)
             await stack.enter_async_context(_background(recovering))
+            journal = parts.storage.sessions.journal
+            await stack.enter_async_context(_written_behind(journal, clock, stopping))
             watching = parts.storage.watch.run(is_active=settings.enable_health_check)
             await stack.enter_async_context(_background(watching))
             await stack.enter_async_context(_background(parts.storage.sealer.run()))
@@ -79,11 +88,13 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -
             redis_pressure=parts.redis_pressure.status,
             hot=parts.storage.hot.status,
             replay=parts.storage.recovery.status,
+            journal_bytes=parts.storage.sessions.journal.held_bytes,
             accounts=parts.accounts.status,
             leak=parts.memory.leak.status,
             counters={
                 **counters,
                 "sealingFailures": parts.storage.sealer.failures,
+                **parts.storage.sessions.journal.counters,
                 **parts.redis_pressure.counters,
                 **parts.storage.recovery.counters,
             },
@@ -95,7 +106,7 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -
     return LifespanState(
         sessions=parts.storage.sessions,
         leases=parts.storage.leases,
-        directory=Directory(parts.storage.link),
+        directory=Listings(Directory(parts.storage.link), parts.storage.sessions.journal),
         keyring=keyring,
         limits=parts.memory.plan.limits,
         running=set(),
@@ -110,6 +121,20 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -
         store_status=lambda: parts.storage.watch.status,
         health_inputs=health_inputs,
     )
+
+
+@asynccontextmanager
+async def _written_behind(
+    journal: Journal, clock: Clock, stopping: Stopping
+) -> AsyncIterator[None]:
+    """Write what waits as long as the service lives, and what is left of it at the end."""
+    async with _background(journal.run()):
+        try:
+            yield
+        finally:
+            now = clock.monotonic()
+            until = (now if stopping.since is None else stopping.since) + JOURNAL_SECONDS
+            await journal.close(max(LAST_JOURNAL_SECONDS, until - now))
 
 
 @asynccontextmanager

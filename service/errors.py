@@ -57,6 +57,12 @@ class ServiceError(Exception):
     is_replayed = False
     """Whether it is the answer to an earlier run of the same keyed call."""
 
+    is_lasting = False
+    """Whether another try would be refused alike, although the status says to try again."""
+
+    is_alone = False
+    """Whether it is about what this call found in Redis: others may fare better."""
+
     def __init__(self, detail: str, *, code: str | None = None) -> None:
         """Keep `detail` for the client; `code` refines the class's own."""
         super().__init__(detail)
@@ -183,6 +189,12 @@ class Unprocessable(ServiceError):
         """Name the places that cannot be processed."""
         super().__init__(detail, code=code)
         self.faults = faults
+
+
+def key_reused() -> Unprocessable:
+    """Return the error of a call whose Idempotency-Key is that of another one."""
+    words = "This Idempotency-Key was used for another request: take a new one."
+    return Unprocessable(words, code="idempotency_key_reused")
 
 
 class Locked(ServiceError):

@@ -74,7 +74,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=Tr
 JSON_TYPE = "application/json"
 
 
-class Value(msgspec.Struct, frozen=True):
+class Value(msgspec.Struct, frozen=True, array_like=True):
     """A state value as it was sent: its bytes, its exact media type, and whether they are JSON."""
 
     data: bytes

@@ -7,15 +7,24 @@ from dataclasses import dataclass
 
 from service.clock import Clock
 from service.hot import HotTier
+from service.journal import Journal
 from service.leases import Leases
 from service.memory.accounts import Accounts
 from service.memory.admission import Admission
 from service.memory.governor import Governor, Hooks
 from service.memory.leak import Leak
-from service.memory.levers import CloseListeners, Collect, Evict, MallocTrim, Shorten
+from service.memory.levers import (
+    CloseListeners,
+    Collect,
+    Evict,
+    Lever,
+    MallocTrim,
+    Offload,
+    Shorten,
+)
 from service.memory.listeners import Listeners
 from service.memory.machine import read_host
-from service.memory.plan import Plan, make_plan
+from service.memory.plan import Plan, Wanted, make_plan
 from service.memory.policy import Policy
 from service.memory.quota import read_quota
 from service.memory.usage import UsageProbe, open_probe
@@ -89,15 +98,15 @@ def build_parts(settings: Settings, clock: Clock) -> Parts:
     """Build all parts; the caller opens and closes them."""
     memory = _memory(settings, clock)
     storage = _storage(settings, clock, memory)
-    hot = storage.hot
+    hot, journal = storage.hot, storage.sessions.journal
     accounts = Accounts(
         memory.plan,
-        lambda: hot.held_bytes + storage.log.held_bytes,
+        lambda: hot.held_bytes + journal.held_bytes + storage.log.held_bytes,
         memory.admission,
         memory.listeners,
         is_acting=settings.enable_memory_optimization,
     )
-    governor = _governor(settings, clock, memory, hot, accounts)
+    governor = _governor(settings, clock, memory, storage, accounts)
     return Parts(
         memory=memory,
         storage=storage,
@@ -119,7 +128,10 @@ def _memory(settings: Settings, clock: Clock) -> Memory:
         probe.used_bytes(),
         settings.watermarks,
         settings.limits,
-        most_replay_bytes=settings.replay_max_mb * MIB,
+        Wanted(
+            journal_bytes=settings.journal_max_mb * MIB,
+            replay_bytes=settings.replay_max_mb * MIB,
+        ),
     )
     _tell(plan, settings.limits)
     listeners = Listeners(clock)
@@ -175,7 +187,9 @@ def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:
         log=log,
         recovery=recovery,
         sealer=sealer,
-        sessions=Sessions(store, hot, sealer, clock, limits),
+        sessions=Sessions(
+            store, hot, sealer, clock, limits, journal_bytes=memory.plan.journal_bytes
+        ),
         leases=Leases(LeaseStore(link), clock),
     )
 
@@ -204,11 +218,17 @@ def _redis_pressure(settings: Settings, clock: Clock, storage: Storage) -> Redis
     return RedisPressure(storage.watch, rounds, clock, policy)
 
 
+def _offload(plan: Plan, journal: Journal) -> tuple[Lever, ...]:
+    """Return the lever of the journal, if there is one."""
+    is_on = plan.journal_bytes > 0
+    return (Offload(journal.flush, lambda: journal.held_bytes),) if is_on else ()
+
+
 def _governor(
-    settings: Settings, clock: Clock, memory: Memory, hot: HotTier, accounts: Accounts
+    settings: Settings, clock: Clock, memory: Memory, storage: Storage, accounts: Accounts
 ) -> Governor:
     """First what empties, then what gives the emptied pages back."""
-    probe = memory.probe
+    probe, hot = memory.probe, storage.hot
     trim = MallocTrim(probe.used_bytes)
     evict = Evict(
         hot.evict,
@@ -225,6 +245,7 @@ def _governor(
     return Governor(
         probe,
         (
+            *_offload(memory.plan, storage.sessions.journal),
             evict,
             Shorten(hot.shorten),
             CloseListeners(memory.listeners),

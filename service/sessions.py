@@ -1,7 +1,8 @@
-"""The use cases: read-through (reads.py) and write-through over the durable and the hot tier.
+"""The use cases: read-through (reads.py), write-through and write-behind over both tiers.
 
-A write is acknowledged when Redis has applied it; the hot tier follows, never leads. The clock is
-read before Redis is asked: an entry is rather too old than outliving its session.
+A write is acknowledged when Redis has applied it, or waits in the journal if its client wants that;
+the hot tier follows, never leads. The clock is read before Redis is asked: an entry is rather too
+old than outliving its session.
 """
 
 import asyncio
@@ -11,10 +12,12 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from service.batching import Write
 from service.clock import Clock
 from service.errors import Conflict, PreconditionFailed, TooLarge, Unavailable, Unprocessable
 from service.holds import Hold
 from service.hot import Entry, Fill, HotTier
+from service.journal import Journal
 from service.merging import Bases, Patches, merged_values
 from service.model import (
     Conditions,
@@ -30,6 +33,7 @@ from service.model import (
 )
 from service.reads import ReadThrough
 from service.sealing import Sealer
+from service.settling import settled
 from service.store import RedisStore
 from service.turns import Turns
 from service.writes import (
@@ -48,7 +52,7 @@ from service.writes import (
 
 MERGE_TRIES, MERGE_THREADS = 16, 2
 
-ANY_FRESHNESS = Freshness()
+ANY_FRESHNESS, UNCONDITIONAL = Freshness(), Conditions()
 
 D = TypeVar("D", bound=Done)
 Follow = Callable[[Entry, D, float], Entry]
@@ -58,25 +62,44 @@ Follow = Callable[[Entry, D, float], Entry]
 class Sessions:
     """Sessions of all namespaces. Every method may raise Unavailable or StoreFull."""
 
-    def __init__(
-        self, store: RedisStore, hot: HotTier, sealer: Sealer, clock: Clock, limits: Limits
+    def __init__(  # noqa: PLR0913 # the parts that it joins, and one figure
+        self,
+        store: RedisStore,
+        hot: HotTier,
+        sealer: Sealer,
+        clock: Clock,
+        limits: Limits,
+        *,
+        journal_bytes: int = 0,
     ) -> None:
-        """Join the tiers; `sealer` hears of what was appended and removed."""
+        """Join the tiers; `sealer` hears of what was appended and removed.
+
+        `journal_bytes` of writes may wait; 0 = none does.
+        """
         self._store = store
         self._hot = hot
         self._sealer = sealer
         self._clock = clock
         self._limits = limits
         self._reads = ReadThrough(store, hot, clock)
+        self.journal = Journal(
+            self._write_waiting,
+            store.begin_hold,
+            clock,
+            most_bytes=journal_bytes,
+            most_messages=limits.max_messages_per_call,
+        )
         self._merging = Turns()
         self._merge_threads = asyncio.Semaphore(MERGE_THREADS)
 
+    @settled
     async def read(
         self, ref: SessionRef, reading: Reading, freshness: Freshness = ANY_FRESHNESS
     ) -> View | None:
         """Read a session; None if Redis says that there is none."""
         return await self._reads.read(ref, reading, freshness)
 
+    @settled
     async def configure(
         self, ref: SessionRef, change: SettingsChange, conditions: Conditions, *, may_create: bool
     ) -> Configured | None:
@@ -84,20 +107,26 @@ class Sessions:
         call = self._store.configure(ref, change, conditions, may_create=may_create)
         return await self._write(ref, call, _renewed)
 
+    @settled
     async def delete(self, ref: SessionRef, conditions: Conditions) -> bool:
         """Remove a session with all that belongs to it; return whether a replay would do so too."""
         is_kept = await self._store.delete(ref, conditions)
         self._hot.deleted(ref)
         return is_kept
 
+    @settled
     async def append(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended:
         """Append messages; creates the session."""
+        return await self._append(ref, append, conditions)
+
+    async def _append(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended:
         call = self._store.append(ref, append, conditions)
         done = await self._write(ref, call, lambda e, done, now: e.appended(append, done, now))
         assert done is not None  # an append creates the session
         self._sealer.appended(ref, done)
         return done
 
+    @settled
     async def replace(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended:
         """Put messages in the place of all that are there; creates the session."""
         call = self._store.append(ref, append, conditions, replaces=True)
@@ -106,6 +135,7 @@ class Sessions:
         self._sealer.appended(ref, done)
         return done
 
+    @settled
     async def remove(
         self, ref: SessionRef, removal: Removal, conditions: Conditions
     ) -> Removed | None:
@@ -116,6 +146,7 @@ class Sessions:
             self._sealer.removed(ref, done)
         return done
 
+    @settled
     async def write_state(
         self, ref: SessionRef, write: StateWrite, conditions: Conditions
     ) -> Written | None:
@@ -129,6 +160,7 @@ class Sessions:
         async with self._merging.of(ref):
             return await self._merge(ref, write, conditions)
 
+    @settled
     async def delete_state(
         self, ref: SessionRef, prefix: str, conditions: Conditions
     ) -> StateDeleted | None:
@@ -136,6 +168,7 @@ class Sessions:
         call = self._store.delete_state(ref, prefix, conditions)
         return await self._write(ref, call, lambda e, done, now: e.state_deleted(prefix, done, now))
 
+    @settled
     async def copy(
         self, source: SessionRef, target: SessionRef, conditions: Conditions
     ) -> Done | None:
@@ -143,6 +176,7 @@ class Sessions:
 
         Conditions mean the source. Raises Conflict if the target exists.
         """
+        await self.journal.settle(target)
         snapshot = await self._store.snapshot(source)
         if snapshot is None:
             return None
@@ -155,6 +189,13 @@ class Sessions:
         done = await self._store.create(target, snapshot)
         self._hot.deleted(target)  # what a read is bringing may be from before
         return done
+
+    async def _write_waiting(self, ref: SessionRef, write: Write) -> None:
+        """Write what has waited in the journal."""
+        if isinstance(write, Append):
+            await self._append(ref, write, UNCONDITIONAL)
+        else:
+            await self._write_merged(ref, write, UNCONDITIONAL, {})
 
     async def _merge(
         self, ref: SessionRef, write: StateWrite, conditions: Conditions

@@ -57,6 +57,7 @@ class Settings:
     session_ttl_seconds: float
     max_messages: int
     dedupe_window: int
+    journal_max_mb: int
     limits: Limits
     memory_quota_mb: int | None
     memory_standard_percent: int
@@ -196,6 +197,7 @@ def _settings(variables: Variables, environ: Mapping[str, str]) -> Settings:
         session_ttl_seconds=variables.seconds("SESSION_TTL_SECONDS", TEN_YEARS_SECONDS),
         max_messages=variables.whole("MAX_MESSAGES", 1, 1_000_000, "messages"),
         dedupe_window=variables.whole("DEDUPE_WINDOW", 1, 4_096, "messages"),
+        journal_max_mb=variables.whole("JOURNAL_MAX_MB", 0, 1_024, "MB; 0 = switched off"),
         limits=_limits(variables),
         memory_quota_mb=variables.whole_or_none("MEMORY_QUOTA_MB", 96, 1_048_576, "MB"),
         memory_standard_percent=variables.whole("MEMORY_STANDARD_PERCENT", 40, 95, "percent"),

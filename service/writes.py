@@ -9,7 +9,7 @@ from service.holds import Hold
 from service.model import ETag, Lines, Message, Session, StateKey, StoredValue, Touch, Value
 
 
-class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
+class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Settings of a session that a call names: None = keep, 0 ms = never."""
 
     ttl_ms: int | None = None
@@ -18,14 +18,14 @@ class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
     max_messages: int | None = None
 
 
-class Idempotency(msgspec.Struct, frozen=True):
+class Idempotency(msgspec.Struct, frozen=True, array_like=True):
     """A keyed call: digests of its Idempotency-Key, and of all that makes it the call it is."""
 
     key: bytes
     fingerprint: bytes
 
 
-class Append(msgspec.Struct, frozen=True, kw_only=True):
+class Append(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Messages to append; `digests` has the 8-byte identity of each, b"" where it has none."""
 
     messages: tuple[bytes, ...]
@@ -35,7 +35,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     idempotency: Idempotency | None = None
 
 
-class StateWrite(msgspec.Struct, frozen=True, kw_only=True):
+class StateWrite(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Sets, deletes, merges (RFC 7396 patches), then gets; all sets expire after `key_ttl_ms`.
 
     Conditions mean the value of `own_key` if it is named.

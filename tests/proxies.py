@@ -13,13 +13,15 @@ FULL_SOCKET_BYTES = 16_777_216
 
 
 class Valve:
-    """Passes on what clients send, until it is told not to; answers always come through."""
+    """Passes on what clients send, until it is told not to; answers come through unless muted."""
 
     def __init__(self, port: int) -> None:
         self.url = f"redis://{HOST}:{port}"
         self._is_open = asyncio.Event()
         self._is_open.set()
         self.writers: set[asyncio.StreamWriter] = set()
+        self.is_mute = False
+        """Whether answers are lost on their way."""
 
     def hold(self) -> None:
         """Read no more from the clients."""
@@ -28,6 +30,11 @@ class Valve:
     def release(self) -> None:
         """Read on."""
         self._is_open.set()
+
+    def restore(self) -> None:
+        """Pass everything on again."""
+        self.is_mute = False
+        self.release()
 
     def cut(self) -> None:
         """End the connections as they are."""
@@ -39,8 +46,9 @@ class Valve:
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
+                if is_request or not self.is_mute:
+                    writer.write(data)
+                    await writer.drain()
                 if is_request:
                     await self._is_open.wait()
         writer.transport.abort()

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.memory.plan import make_plan
+from service.memory.plan import Wanted, make_plan
 from service.memory.tiers import DEFAULT_MARKS
 from service.model import Limits
 
@@ -27,6 +27,7 @@ BUSY_SHARE, REDIS_SHARE = 0.7, 0.85
 """Of a core that may be busy; of a Redis that may be full."""
 
 OWN_BYTES = 40 * MIB
+WANTED = Wanted(journal_bytes=8 * MIB, replay_bytes=64 * MIB)
 """Of the service before it holds anything."""
 
 DYNOS = (("basic or standard-1x", 512), ("standard-2x", 1_024), ("performance-m", 2_560))
@@ -116,7 +117,7 @@ def _empty_bytes(model: Model) -> float:
 
 def hot_bytes(quota_mb: float) -> int:
     """Return the budget of the hot tier, as the service plans it."""
-    return make_plan(int(quota_mb * MIB), OWN_BYTES, DEFAULT_MARKS, Limits()).hot_bytes
+    return make_plan(int(quota_mb * MIB), OWN_BYTES, DEFAULT_MARKS, Limits(), WANTED).hot_bytes
 
 
 def capacity(model: Model, case: Case) -> Capacity:

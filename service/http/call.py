@@ -84,9 +84,14 @@ class Call:
             found[name] = value
         return found
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether something is to be done only if what is there now allows it."""
+        return not _CONDITIONAL.isdisjoint(self.headers)
+
     def conditions(self) -> Conditions:
         """Parse If-Match, If-None-Match (RFC 9110, 13.1) and Lease-Token."""
-        if _CONDITIONAL.isdisjoint(self.headers):
+        if not self.is_conditional:
             return UNCONDITIONAL
         return Conditions(
             if_match=_tags(self.headers, b"if-match", weak_too=False),

@@ -22,9 +22,13 @@ Running = set[tuple[SessionRef, bytes]]
 
 @dataclass(slots=True)
 class Stopping:
-    """Set by the first SIGTERM: no new work is taken, what runs is finished."""
+    """Set by the first SIGTERM: no new work is taken, what runs is finished.
+
+    `since`: monotonic seconds of that moment; None if there was no signal.
+    """
 
     is_set: bool = False
+    since: float | None = None
 
 
 class Directory(Protocol):

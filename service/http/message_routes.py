@@ -22,6 +22,7 @@ from service.http.call import Call
 from service.http.headers import Line
 from service.http.idempotency import once
 from service.http.names import seq_in_path
+from service.http.preferences import write_behind
 from service.http.problems import session_not_found
 from service.http.queries import (
     REMOVAL_PARAMETERS,
@@ -31,7 +32,7 @@ from service.http.queries import (
 )
 from service.http.response import Response
 from service.model import Page, Reading, View, Window
-from service.writes import Appended, Cut, Removal, Removed
+from service.writes import Append, Appended, Cut, Removal, Removed
 
 
 async def append_messages(call: Call) -> Response:
@@ -41,6 +42,8 @@ async def append_messages(call: Call) -> Response:
     append, identities = parse_append(body, call.parts["limits"])
     with once(call, body) as idempotency:
         append = replace(append, idempotency=idempotency)
+        if (headers := write_behind(call, append)) is not None:
+            return json_response(_accepted(append), headers, 202)
         done = await call.parts["sessions"].append(call.ref, append, call.conditions())
     duplicates = [orjson.Fragment(identities[i] or b"null") for i in done.duplicates]
     document = {**_assigned(done), "duplicates": duplicates, "etag": str(done.etag)}
@@ -143,6 +146,13 @@ def _assigned(done: Appended) -> dict[str, int | None]:
         "last_seq": done.last_seq if done.count else None,
         "count": done.count,
     }
+
+
+def _accepted(append: Append) -> dict[str, object]:
+    """Return what is known of an append before Redis has looked for duplicates."""
+    if append.dedupe:
+        return {"count": None, "duplicates": None}
+    return {"count": len(append.messages), "duplicates": []}
 
 
 def _seq(call: Call) -> int:

@@ -21,6 +21,7 @@ from service.http.answers import (
 from service.http.bodies import parse_batch
 from service.http.call import Call, is_json
 from service.http.idempotency import once
+from service.http.preferences import write_behind
 from service.http.problems import session_not_found
 from service.http.queries import (
     KEY_TTL_PARAMETERS,
@@ -69,12 +70,14 @@ async def put_value(call: Call) -> Response:
     key_ttl_ms = parse_key_ttl(call.query(*KEY_TTL_PARAMETERS))
     key, value = call.key, await _read_sent_value(call)
     write = StateWrite(sets={key: value}, own_key=key, key_ttl_ms=key_ttl_ms)
+    if (headers := write_behind(call, write)) is not None:
+        return Response(status_code=202, headers=headers)
     done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
     assert done is not None  # a set creates the session
     own = ETag(gen=done.etag.gen, rev=done.tag)
     kept = durability(is_kept=done.is_kept)
-    headers = (*session_headers(done.session, done.now_ms, own), *kept)
-    return Response(status_code=201 if done.added else 204, headers=headers)
+    told = (*session_headers(done.session, done.now_ms, own), *kept)
+    return Response(status_code=201 if done.added else 204, headers=told)
 
 
 async def delete_value(call: Call) -> Response:
@@ -101,6 +104,10 @@ async def batch_state(call: Call) -> Response:
     call.hold.restrict()
     with once(call, body) as idempotency:
         write = replace(write, idempotency=idempotency)
+        if (headers := write_behind(call, write)) is not None:
+            # How many keys will be there to be deleted, nobody knows yet.
+            deleted = None if write.deletes else 0
+            return json_response({"values": {}, "deleted": deleted}, headers, 202)
         done = await call.parts["sessions"].write_state(call.ref, write, call.conditions())
     if done is None:
         nothing = {"values": dict.fromkeys(write.gets), "deleted": 0, "etag": None}

@@ -49,13 +49,13 @@ class HealthInputs:
     redis_pressure: RedisPressureStatus
     hot: HotTierStatus
     replay: ReplayStatus
+    journal_bytes: int
     accounts: AccountsStatus
     leak: LeakStatus
     counters: Counters
     is_stopping: bool
     is_auth_missing: bool
     is_health_check_enabled: bool
-    journal_bytes: int = 0
 
 
 def judge(inputs: HealthInputs) -> HealthStatus:

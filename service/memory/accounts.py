@@ -1,4 +1,4 @@
-"""What explains the memory in use: the plan, what the hot tier holds, and what is under way."""
+"""What explains the memory in use: the plan, what is held at rest, and what is under way."""
 
 from collections.abc import Callable
 
@@ -17,24 +17,27 @@ class Accounts:
     def __init__(
         self,
         plan: Plan,
-        rest_bytes: Callable[[], int],
+        resting_bytes: Callable[[], int],
         admission: Admission,
         listeners: Listeners,
         *,
         is_acting: bool = True,
     ) -> None:
-        """Compare with `plan`; `rest_bytes` = what is kept. Not acting = samples only tell."""
+        """Compare with `plan`; not acting = samples only tell.
+
+        `resting_bytes` are those of the hot tier, the journal and the replay log.
+        """
         self._is_acting = is_acting
         self._plan = plan
-        self._rest_bytes = rest_bytes
+        self._resting_bytes = resting_bytes
         self._admission = admission
         self._listeners = listeners
         self._factor: float | None = None
 
     @property
     def counted_bytes(self) -> int:
-        """Bytes of the hot tier, the replay log, and all that is under way."""
-        return self._rest_bytes() + self._admission.held_bytes
+        """Bytes of hot tier, journal and replay log, and of all that is under way."""
+        return self._resting_bytes() + self._admission.held_bytes
 
     def observe(self, reading: MemoryReading, tier: Tier) -> None:
         """Hear of a sample, and tell admission how far the emergency is."""

@@ -22,6 +22,9 @@ STEP_BYTES = 65_536
 PORTION_BYTES = 32 * 1_048_576
 """Evicted between two trims: they hold the allocator's lock, 0.1 ms for each MB given back."""
 
+OFFLOAD_SECONDS, FLUSH_SECONDS = 0.5, 4.0
+"""For which others wait until Redis has the journal, at most; the latter in an emergency."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relief:
@@ -121,6 +124,33 @@ class Evict:
             if self._clock.monotonic() >= until:
                 break
         return freed
+
+
+class Offload:
+    """Writes to Redis what only the journal has; an emergency waits longer for it."""
+
+    name = "offload"
+    tier = Tier.STANDARD
+
+    def __init__(
+        self, flush: Callable[[float], Awaitable[int]], held_bytes: Callable[[], int]
+    ) -> None:
+        """Take `flush`, which ends after some seconds and returns the bytes that it has freed."""
+        self._flush = flush
+        self._held_bytes = held_bytes
+
+    def available(self) -> bool:
+        """Always."""
+        return True
+
+    def estimate(self, relief: Relief) -> int:  # noqa: ARG002 # all of it, whatever is asked for
+        """Bytes that wait, as far as Redis takes them."""
+        return self._held_bytes()
+
+    async def run(self, relief: Relief) -> int:
+        """Write them; others have their turn meanwhile."""
+        is_emergency = relief.tier is Tier.EMERGENCY
+        return await self._flush(FLUSH_SECONDS if is_emergency else OFFLOAD_SECONDS)
 
 
 class Shorten:

@@ -36,6 +36,7 @@ _REFUSALS = {
     "max number of clients": "Redis has no free connection: its client limit is reached",
     "max clients": "Redis has no free connection: its client limit is reached",
     "Protected mode": "Redis is in protected mode: set a password or bind it to loopback",
+    "WRONGTYPE": "another program uses a key of this session",
 }
 # redis-py takes the first word off the errors that it knows, as those of scripts on Redis 7 and
 # Valkey are; Redis 6.2 wraps them, and the text above is found.
@@ -89,6 +90,8 @@ _CAUSES: dict[type[BaseException], str] = {
     UnicodeError: "its host name cannot be found",
 }
 FULL = _REFUSALS["OOM command not allowed"]
+_LASTING = frozenset({_REFUSALS["WRONGTYPE"]})
+_ALONE = frozenset({_REFUSALS["WRONGTYPE"], _REPLIES[ResponseError]})
 
 # A server that is spoken to in the wrong way mostly says nothing: it hangs, or hangs up.
 _AMBIGUOUS = frozenset({"connection lost", "timed out"})
@@ -116,7 +119,9 @@ class RedisFailure(Exception):
         is_known = self.was_refused or not self.was_sent
         outcome = Outcome.NOT_APPLIED if is_known else Outcome.UNKNOWN
         end = "" if self.words.endswith("?") else "."
-        return Unavailable(f"Redis is not available: {self.words}{end}", outcome=outcome)
+        error = Unavailable(f"Redis is not available: {self.words}{end}", outcome=outcome)
+        error.is_lasting, error.is_alone = self.words in _LASTING, self.words in _ALONE
+        return error
 
 
 def translate(error: Exception, *, was_sent: bool, is_greeting: bool = False) -> RedisFailure:

@@ -9,7 +9,7 @@ from service.errors import (
     PreconditionFailed,
     ServiceError,
     TooLarge,
-    Unprocessable,
+    key_reused,
     wrong_lease,
 )
 from service.model import Limits, Session, SessionRef, StateKey, StoredValue
@@ -103,12 +103,7 @@ def _refusal(reply: Reply, limits: Limits) -> ServiceError:
         case b"exists":
             return Conflict("There is a session of that id.", code="session_exists")
         case _:
-            return wrong_lease() if reply[0] == b"wrong_lease" else _key_reused()
-
-
-def _key_reused() -> Unprocessable:
-    words = "This Idempotency-Key was used for another request: take a new one."
-    return Unprocessable(words, code="idempotency_key_reused")
+            return wrong_lease() if reply[0] == b"wrong_lease" else key_reused()
 
 
 def too_large(what: bytes, limits: Limits) -> TooLarge:

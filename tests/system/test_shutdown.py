@@ -1,5 +1,6 @@
 """SIGTERM: finish what was begun, take nothing new, and be gone in time."""
 
+import re
 import signal
 import socket
 import subprocess
@@ -102,7 +103,13 @@ def test_a_request_in_progress_is_finished_and_new_ones_are_refused(service: Ser
     assert [each["message"] for each in page["messages"]] == [{"text": "slow"}]
 
 
-def test_a_request_that_never_ends_does_not_hold_it(service: Service) -> None:
+def test_neither_a_request_that_never_ends_nor_what_waits_for_redis_holds_it(
+    redis_server: Server, service: Service
+) -> None:
+    redis_server.kill()
+    for _ in range(3):
+        path, preference = "/v1/sessions/a/messages", {"Prefer": "respond-async"}
+        assert service.http.post(path, content=BODY, headers=preference).status_code == 202
     with closing(SlowUpload(service)) as upload:
         service.terminate()
         with pytest.raises(subprocess.TimeoutExpired):
@@ -112,6 +119,7 @@ def test_a_request_that_never_ends_does_not_hold_it(service: Service) -> None:
         assert service.wait(seconds=END_SECONDS - 2) in ORDERLY
         assert upload.answer() == b""
     assert service.lines("1 connections did not end in time")
+    assert re.search(r" 3 journal entries \([0-9]+ bytes\) not written\n", service.log)
     assert "Traceback" not in service.log
 
 

@@ -6,7 +6,7 @@ from service.errors import Unavailable
 from service.memory.accounts import Accounts
 from service.memory.admission import LARGE_SHARE, Admission
 from service.memory.listeners import Listeners
-from service.memory.plan import make_plan
+from service.memory.plan import Wanted, make_plan
 from service.memory.tiers import DEFAULT_MARKS
 from service.model import Limits
 from service.vitals import MemoryReading, Tier
@@ -23,7 +23,7 @@ def reading(used_bytes: int) -> MemoryReading:
 
 
 def accounts_of(admission: Admission, hot_bytes: int = HOT, *, is_acting: bool = True) -> Accounts:
-    plan = make_plan(512 * MIB, OWN, DEFAULT_MARKS, Limits())
+    plan = make_plan(512 * MIB, OWN, DEFAULT_MARKS, Limits(), Wanted(journal_bytes=8 * MIB))
     listeners = Listeners(FakeClock())
     return Accounts(plan, lambda: hot_bytes, admission, listeners, is_acting=is_acting)
 

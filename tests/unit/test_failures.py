@@ -38,6 +38,7 @@ def detail(failure: RedisFailure) -> str:
         (redis_errors.ResponseError("BUSY script"), "busy with a script"),
         (redis_errors.ConnectionError("max number of clients reached"), "client limit"),
         (redis_errors.ResponseError(SECRET), "answered with an error."),
+        (redis_errors.ResponseError("WRONGTYPE x"), "another program uses a key"),
         (redis_errors.InvalidResponse(SECRET), "connection lost."),
         (caused(redis_errors.ConnectionError(), ConnectionRefusedError()), "connection refused."),
         (caused(redis_errors.ConnectionError(), socket.gaierror()), "host name cannot be found."),
@@ -133,3 +134,15 @@ async def test_each_way_of_failing_is_logged_once_an_outage(
         "Redis is not available: connection refused. Trying again until it is there."
     ]
     assert watch.status.last_error == "Redis is not available: connection refused."
+
+
+@pytest.mark.parametrize(
+    ("text", "is_lasting", "is_alone"),
+    [("ERR x: WRONGTYPE y", True, True), ("ERR x", False, True), ("READONLY x", False, False)],
+)
+def test_what_only_concerns_one_session_is_known(
+    text: str, *, is_lasting: bool, is_alone: bool
+) -> None:
+    error = translate(redis_errors.ResponseError(text), was_sent=True).to_service_error()
+
+    assert (error.is_lasting, error.is_alone) == (is_lasting, is_alone)

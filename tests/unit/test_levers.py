@@ -3,12 +3,14 @@ import weakref
 
 import pytest
 
+from service.memory.cleanup import LEVER_SECONDS
 from service.memory.levers import (
     CloseListeners,
     Collect,
     Evict,
     Lever,
     MallocTrim,
+    Offload,
     Relief,
     Shorten,
     freeze_heap,
@@ -92,7 +94,11 @@ def all_levers() -> list[Lever]:
     async def give_back() -> None:
         pass
 
+    async def flush(_: float) -> int:
+        return 0
+
     return [
+        Offload(flush, lambda: 7),
         Evict(lambda _: 0, lambda: 9, floor_bytes=1, give_back=give_back, clock=FakeClock()),
         Shorten(lambda: iter((3, 4))),
         CloseListeners(Listeners(FakeClock())),
@@ -103,6 +109,7 @@ def all_levers() -> list[Lever]:
 
 def test_all_levers_have_names_of_their_own_and_the_harsh_ones_wait_for_an_emergency() -> None:
     assert [(lever.name, lever.tier) for lever in all_levers()] == [
+        ("offload", Tier.STANDARD),
         ("evict", Tier.STANDARD),
         ("shorten", Tier.EMERGENCY),
         ("close_listeners", Tier.EMERGENCY),
@@ -112,7 +119,20 @@ def test_all_levers_have_names_of_their_own_and_the_harsh_ones_wait_for_an_emerg
 
 
 def test_what_is_not_known_before_is_estimated_as_nothing() -> None:
-    assert [lever.estimate(STANDARD) for lever in all_levers()] == [9, 0, 0, 0, 0]
+    assert [lever.estimate(STANDARD) for lever in all_levers()] == [7, 9, 0, 0, 0, 0]
+
+
+async def test_the_journal_is_written_and_an_emergency_waits_longer_for_it() -> None:
+    asked = list[float]()
+
+    async def flush(seconds: float) -> int:
+        asked.append(seconds)
+        return 300
+
+    lever = Offload(flush, lambda: 500)
+    assert lever.available()
+    assert [await lever.run(relief) for relief in (STANDARD, EMERGENCY)] == [300, 300]
+    assert 0 < asked[0] < asked[1] < LEVER_SECONDS
 
 
 async def test_hot_chats_are_shortened_and_the_count_is_believed() -> None:

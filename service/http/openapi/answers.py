@@ -83,6 +83,13 @@ class Appended(Struct):
     etag: SessionTag
 
 
+class AppendAccepted(Struct):
+    """What is known of an append that waits; null = not before duplicates were looked for."""
+
+    count: Count | None
+    duplicates: list[str | int] | None
+
+
 class Replaced(Struct):
     """The seqs of what is there now; null if that is nothing."""
 
@@ -110,6 +117,13 @@ class BatchAnswer(Struct):
     values: dict[str, Annotated[Raw | None, VALUE]]
     deleted: Count
     etag: SessionTag | None
+
+
+class BatchAccepted(Struct):
+    """What is known of a batch that waits; null = not before Redis has applied it."""
+
+    values: dict[str, Raw]
+    deleted: Count | None
 
 
 class KeyPage(Struct):

@@ -24,6 +24,11 @@ SENT: dict[str, Document] = {
         "description": "Token of the lease; with another than the current one nothing is done.",
         "type": "string",
     },
+    "Prefer": {
+        "description": "respond-async: be answered 202 before Redis has applied it. It waits in "
+        "memory, and is lost if the process is killed.",
+        "type": "string",
+    },
     "Cache-Control": {
         "description": "no-cache: ask Redis for everything. stale-if-error=SECONDS: memory may "
         "answer while Redis is away.",
@@ -49,8 +54,12 @@ TOLD: dict[str, Document] = {
         "schema": _SECONDS,
     },
     "Durability": {
-        "description": "What the write survives: redis = Redis applied it.",
-        "schema": {"enum": ["redis"]},
+        "description": "What holds the write: redis = Redis applied it; memory = this process.",
+        "schema": {"enum": ["redis", "memory"]},
+    },
+    "Preference-Applied": {
+        "description": "The write waits in memory, as it was preferred.",
+        "schema": {"enum": ["respond-async"]},
     },
     "Idempotency-Replayed": {
         "description": "This is the answer to an earlier call with the same key.",

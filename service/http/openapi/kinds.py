@@ -20,19 +20,28 @@ PROBE = Kind(told=("Cache-Control",))
 READ = Kind(
     sent=(*_CONDITIONS, "Cache-Control"),
     told=("ETag", *_EXPIRY, "Age"),
-    problems=(412,),
+    problems=(412, 507),  # what waits has to find room first
 )
 WRITE = Kind(
     sent=(*_CONDITIONS, "Lease-Token"),
     told=("ETag", *_EXPIRY, "Durability"),
     problems=(412, 423, 507),
 )
-DELETE = Kind(sent=WRITE.sent, told=WRITE.told, problems=(412, 423))
-KEYED = Kind(
-    sent=(*WRITE.sent, "Idempotency-Key"),
-    told=(*WRITE.told, "Idempotency-Replayed"),
-    problems=(*WRITE.problems, 409, 422),
+DELETE = Kind(sent=WRITE.sent, told=WRITE.told, problems=WRITE.problems)
+BEHIND = Kind(
+    sent=(*WRITE.sent, "Prefer"),
+    told=(*WRITE.told, "Preference-Applied"),
+    problems=WRITE.problems,
 )
-KEYED_DELETE = Kind(sent=KEYED.sent, told=KEYED.told, problems=(*DELETE.problems, 409, 422))
+KEYED = Kind(
+    sent=(*BEHIND.sent, "Idempotency-Key"),
+    told=(*BEHIND.told, "Idempotency-Replayed"),
+    problems=(*BEHIND.problems, 409, 422),
+)
+KEYED_DELETE = Kind(
+    sent=(*DELETE.sent, "Idempotency-Key"),
+    told=(*DELETE.told, "Idempotency-Replayed"),
+    problems=(*DELETE.problems, 409, 422),
+)
 LEASE = Kind(told=("Durability",))
 HELD_LEASE = Kind(sent=("Lease-Token",), told=("Durability",), problems=(409,))

@@ -3,7 +3,15 @@
 from typing import Any
 
 from service.http.openapi import kinds
-from service.http.openapi.answers import Appended, Deleted, Message, MessagePage, Popped, Replaced
+from service.http.openapi.answers import (
+    AppendAccepted,
+    Appended,
+    Deleted,
+    Message,
+    MessagePage,
+    Popped,
+    Replaced,
+)
 from service.http.openapi.operation import Example, Operation, Operations
 from service.http.queries import RemovalQuery, WindowQuery
 from service.http.schemas import AppendBody, ReplaceBody
@@ -33,7 +41,7 @@ OPERATIONS: Operations = {
         summary="Append messages in order; creates the session.",
         kind=kinds.KEYED,
         body=AppendBody,
-        answers={201: Appended, 200: Appended},
+        answers={201: Appended, 200: Appended, 202: AppendAccepted},
         examples=(
             Example(
                 body={"messages": SENT, "dedupe": "id", "ttl": 3600, "max_messages": 1000},
@@ -42,6 +50,13 @@ OPERATIONS: Operations = {
             ),
             Example(name="appendOnce", **ONCE),
             Example(name="appendOnceMore", given=("appendOnce",), **ONCE),
+            Example(
+                name="appendBehind",
+                headers={"Prefer": "respond-async"},
+                body={"messages": SENT},
+                status=202,
+                answer={"count": 2, "duplicates": []},
+            ),
             Example(
                 name="appendAgain",
                 body={"messages": SENT[:1], "dedupe": "id"},

@@ -18,7 +18,7 @@ REFINED = {
     ),
     422: ("idempotency_key_reused", "not_mergeable"),
     423: ("wrong_lease",),
-    503: ("overloaded", "relief_failed", "stopping"),
+    503: ("journal_full", "overloaded", "relief_failed", "stopping"),
 }
 """Codes beside the one that the class has."""
 

@@ -1,7 +1,13 @@
 """Entries of the state: the batch, the listing, one value."""
 
 from service.http.openapi import kinds
-from service.http.openapi.answers import BatchAnswer, Deleted, KeyPage, ValuePage
+from service.http.openapi.answers import (
+    BatchAccepted,
+    BatchAnswer,
+    Deleted,
+    KeyPage,
+    ValuePage,
+)
 from service.http.openapi.operation import Binary, Example, Operation, Operations
 from service.http.queries import KeyTtlQuery, PrefixQuery, StateQuery
 from service.http.schemas import StateBatch
@@ -12,7 +18,7 @@ OPERATIONS: Operations = {
         summary="Set and delete, then merge, then get keys in one step; one that only gets reads.",
         kind=kinds.KEYED,
         body=StateBatch,
-        answers={200: BatchAnswer},
+        answers={200: BatchAnswer, 202: BatchAccepted},
         examples=(
             Example(
                 headers={"Idempotency-Key": "turn-7"},
@@ -27,6 +33,13 @@ OPERATIONS: Operations = {
                     "deleted": 0,
                     "etag": '"5f2c81d09a3b-1"',
                 },
+            ),
+            Example(
+                name="setBehind",
+                headers={"Prefer": "respond-async"},
+                body={"set": {"flow": {"step": 2}, "old": None}},
+                status=202,
+                answer={"values": {}, "deleted": None},
             ),
             Example(
                 name="setRawValue",
@@ -84,10 +97,10 @@ OPERATIONS: Operations = {
     ("PUT", "/v1/sessions/{id}/state/{key}"): Operation(
         id="putValue",
         summary="Set one value: JSON, or raw bytes of any other content type.",
-        kind=kinds.WRITE,
+        kind=kinds.BEHIND,
         query=KeyTtlQuery,
         body=Binary(),
-        answers={201: None, 204: None},
+        answers={201: None, 202: None, 204: None},
         examples=(
             Example(
                 path={"key": "creds"},
@@ -101,6 +114,13 @@ OPERATIONS: Operations = {
                 body="hi",
                 media_type="text/plain",
                 status=201,
+            ),
+            Example(
+                name="putValueBehind",
+                path={"key": "creds"},
+                headers={"Prefer": "respond-async"},
+                body={"me": 1},
+                status=202,
             ),
             Example(
                 name="replaceValue",

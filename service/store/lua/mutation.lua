@@ -8,9 +8,17 @@ local GEN, IF_MATCH, IF_NONE_MATCH, DEFAULT_TTL, DEFAULT_MAX_MESSAGES = unpack(A
 local TTL, MAX_MESSAGES, TOUCH, MAX_AGE = unpack(ARGV, 6, 9)
 local LEASE, CALL_KEY, FINGERPRINT = unpack(ARGV, 10, 12)
 
-local MOST_CALLS = 16
+local MOST_CALLS = 16   -- of clients, and as many of journals
 local REMEMBERED_MINUTES = 1440
 local OK = 0
+
+-- Whether a key is that of a journal (batching.py): longer than a client's, the same for all its
+-- calls, which are numbered. Only its last one may still be sent again.
+local function is_of_journal(key)
+  return #key == 9
+end
+
+local IS_NUMBERED = is_of_journal(CALL_KEY)
 
 local function is_listed(tags, current)
   if not current then return false end
@@ -38,17 +46,35 @@ end
 local function recall(s)
   if CALL_KEY == '' or not s then return nil end
   for _, call in ipairs(known_calls()) do
-    if call[1] == CALL_KEY and call[3] > minute(s) - REMEMBERED_MINUTES then return call end
+    if call[1] == CALL_KEY and call[3] > minute(s) - REMEMBERED_MINUTES then
+      -- What a lost connection brings after a later call is old, and was done.
+      local is_next = IS_NUMBERED and tonumber(call[2]) < tonumber(FINGERPRINT)
+      return not is_next and call or nil
+    end
   end
+end
+
+-- Keeps how a call ended that found, or made, a revision: behind those of the same one.
+local function keep_call(s, rev, ...)
+  local calls, alike, oldest = {}, 0, nil
+  for _, call in ipairs(known_calls()) do
+    if call[1] ~= CALL_KEY then
+      calls[#calls + 1] = call
+      if is_of_journal(call[1]) == IS_NUMBERED then
+        alike, oldest = alike + 1, oldest or #calls
+      end
+    end
+  end
+  if alike >= MOST_CALLS then table.remove(calls, oldest) end
+  local place = #calls
+  while place > 0 and calls[place][4] > rev do place = place - 1 end
+  table.insert(calls, place + 1, {CALL_KEY, FINGERPRINT, minute(s), rev, ...})
+  s.calls = cmsgpack.pack(calls)
 end
 
 -- Has commit() keep how this call ended.
 local function remember(s, ...)
-  if CALL_KEY == '' then return end
-  local calls = known_calls()
-  calls[#calls + 1] = {CALL_KEY, FINGERPRINT, minute(s), s.rev, ...}
-  if #calls > MOST_CALLS then table.remove(calls, 1) end
-  s.calls = cmsgpack.pack(calls)
+  if CALL_KEY ~= '' then keep_call(s, s.rev, ...) end
 end
 
 -- The same answer as to the first run of this call.
