@@ -42,9 +42,11 @@ def create_app(
             parts = build_parts(settings, clock)
             stack.callback(parts.memory.probe.close)
             stack.push_async_callback(parts.storage.link.aclose)
+            stack.push_async_callback(parts.storage.backups.aclose)
             watching = parts.storage.watch.run(is_active=settings.enable_health_check)
             await stack.enter_async_context(_background(watching))
             await stack.enter_async_context(_background(parts.storage.sealer.run()))
+            await stack.enter_async_context(_background(parts.storage.backups.run()))
             await stack.enter_async_context(_background(parts.redis_pressure.run()))
             await stack.enter_async_context(_background(parts.governor.run()))
             freeze_heap()
@@ -80,8 +82,10 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -
             counters={
                 **counters,
                 "sealingFailures": parts.storage.sealer.failures,
+                **parts.storage.backups.counters,
                 **parts.redis_pressure.counters,
             },
+            is_backup_away=parts.storage.backups.is_away,
             is_stopping=stopping.is_set,
             is_auth_missing=keyring.is_closed,
             is_health_check_enabled=settings.enable_health_check,
@@ -89,6 +93,7 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -
 
     return LifespanState(
         sessions=parts.storage.sessions,
+        backups=parts.storage.backups,
         leases=parts.storage.leases,
         directory=Directory(parts.storage.link),
         keyring=keyring,

@@ -1,8 +1,9 @@
 """Builds the parts of the service and joins them; nothing is opened but files of the kernel."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from service.backups import BackupPolicy, Backups
 from service.clock import Clock
 from service.hot import HotTier
 from service.leases import Leases
@@ -24,6 +25,7 @@ from service.sealing import Sealer
 from service.sessions import Sessions
 from service.settings import Settings
 from service.store import (
+    BackupStore,
     Census,
     Defaults,
     LeaseStore,
@@ -36,6 +38,9 @@ from service.store import (
 from service.vitals import MemoryFault, MemoryReading, Tier
 
 MIB = 1_048_576
+BACKUPS_END = 0.7
+"""Of the maxmemory of the sessions' Redis: from there on it takes no second copies of state."""
+
 FLOOR_SHARE = 0.1
 """Of the hot tier's budget: what an emergency leaves."""
 
@@ -52,6 +57,7 @@ class Storage:
     hot: HotTier
     sealer: Sealer
     sessions: Sessions
+    backups: Backups
     leases: Leases
 
 
@@ -151,15 +157,30 @@ def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:
     limits = memory.plan.limits
     store = RedisStore(link, limits, defaults, memory.admission.begin)
     sealer = Sealer(store, hot, clock)
+    watch = Watch(link, clock, connections_max=settings.redis_max_connections)
+    policy = BackupPolicy(
+        enabled=settings.enable_session_backup,
+        is_full=lambda: (watch.status.fraction or 0.0) >= BACKUPS_END,
+    )
+    backups = Backups(store, _copies(settings, link, target), hot, clock, policy)
     return Storage(
         link=link,
-        watch=Watch(link, clock, connections_max=settings.redis_max_connections),
+        watch=watch,
         store=store,
         hot=hot,
         sealer=sealer,
-        sessions=Sessions(store, hot, sealer, clock, limits),
+        sessions=Sessions(store, hot, sealer, clock, limits, backups=backups),
+        backups=backups,
         leases=Leases(LeaseStore(link), clock),
     )
+
+
+def _copies(settings: Settings, link: Link, target: RedisTarget) -> BackupStore:
+    """Copies of state are kept beside the sessions, unless there is a second server for them."""
+    if settings.backup_redis_url is None:
+        return BackupStore(link, is_elsewhere=False)
+    elsewhere = Link(replace(target, url=settings.backup_redis_url))
+    return BackupStore(elsewhere, is_elsewhere=True)
 
 
 def _redis_pressure(settings: Settings, clock: Clock, storage: Storage) -> RedisPressure:

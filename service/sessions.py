@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from service.backups import Backups
 from service.clock import Clock
 from service.errors import Conflict, PreconditionFailed, TooLarge, Unavailable, Unprocessable
 from service.holds import Hold
@@ -48,8 +49,9 @@ from service.writes import (
 
 MERGE_TRIES, MERGE_THREADS = 16, 2
 
-ANY_FRESHNESS = Freshness()
+ANY_FRESHNESS, NO_CHANGE = Freshness(), SettingsChange()
 
+T = TypeVar("T", bound=Done | None)
 D = TypeVar("D", bound=Done)
 Follow = Callable[[Entry, D, float], Entry]
 """What a write makes of an entry; the last is the moment before Redis was asked."""
@@ -58,15 +60,23 @@ Follow = Callable[[Entry, D, float], Entry]
 class Sessions:
     """Sessions of all namespaces. Every method may raise Unavailable or StoreFull."""
 
-    def __init__(
-        self, store: RedisStore, hot: HotTier, sealer: Sealer, clock: Clock, limits: Limits
+    def __init__(  # noqa: PLR0913 # the parts that it joins, and one figure
+        self,
+        store: RedisStore,
+        hot: HotTier,
+        sealer: Sealer,
+        clock: Clock,
+        limits: Limits,
+        *,
+        backups: Backups | None = None,
     ) -> None:
-        """Join the tiers; `sealer` hears of what was appended and removed."""
+        """Join the tiers; `sealer` hears of what was appended and removed, `backups` of state."""
         self._store = store
         self._hot = hot
         self._sealer = sealer
         self._clock = clock
         self._limits = limits
+        self._backups = backups
         self._reads = ReadThrough(store, hot, clock)
         self._merging = Turns()
         self._merge_threads = asyncio.Semaphore(MERGE_THREADS)
@@ -82,12 +92,14 @@ class Sessions:
     ) -> Configured | None:
         """Create a session or change its settings; None if it is absent and may not be made."""
         call = self._store.configure(ref, change, conditions, may_create=may_create)
-        return await self._write(ref, call, _renewed)
+        return await self._write(ref, self._told(ref, call, change), _renewed)
 
     async def delete(self, ref: SessionRef, conditions: Conditions) -> None:
         """Remove a session with everything that belongs to it."""
-        await self._store.delete(ref, conditions)
+        at_ms = await self._store.delete(ref, conditions)
         self._hot.deleted(ref)
+        if self._backups is not None:
+            await self._backups.deleted(ref, at_ms)
 
     async def append(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended:
         """Append messages; creates the session."""
@@ -132,7 +144,7 @@ class Sessions:
         self, ref: SessionRef, prefix: str, conditions: Conditions
     ) -> StateDeleted | None:
         """Delete all state keys with a prefix; None if there is no session."""
-        call = self._store.delete_state(ref, prefix, conditions)
+        call = self._told(ref, self._store.delete_state(ref, prefix, conditions))
         return await self._write(ref, call, lambda e, done, now: e.state_deleted(prefix, done, now))
 
     async def copy(
@@ -151,7 +163,7 @@ class Sessions:
             raise PreconditionFailed(words, etag=str(etag))
         if target == source:  # it was there, whatever has become of it since
             raise Conflict("A session cannot be copied onto itself.", code="session_exists")
-        done = await self._store.create(target, snapshot)
+        done = await self._told(target, self._store.create(target, snapshot))
         self._hot.deleted(target)  # what a read is bringing may be from before
         return done
 
@@ -195,7 +207,9 @@ class Sessions:
     ) -> Written | None:
         call = self._store.write_state(ref, write, conditions, merged)
         return await self._write(
-            ref, call, lambda e, done, now: e.state_written(write, merged, done, now)
+            ref,
+            self._told(ref, call, write.change),
+            lambda e, done, now: e.state_written(write, merged, done, now),
         )
 
     def _held_values(
@@ -206,6 +220,12 @@ class Sessions:
         reading = Reading(state=StatePart.SOME, keys=keys)
         view = held.view(reading, self._clock.monotonic()) if held else None
         return view.values if view else {}
+
+    def _told(
+        self, ref: SessionRef, call: Awaitable[T], change: SettingsChange = NO_CHANGE
+    ) -> Awaitable[T]:
+        """Return a write of state of which the backups hear."""
+        return call if self._backups is None else self._backups.hearing(ref, call, change)
 
     async def _write(
         self, ref: SessionRef, call: Awaitable[D | None], follow: Follow[D]

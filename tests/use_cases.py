@@ -48,9 +48,14 @@ class HeldStore(RedisStore):
         return is_taken
 
     async def _run(
-        self, name: str, ref: SessionRef, args: Sequence[Argument], conditions: Conditions
+        self,
+        name: str,
+        ref: SessionRef,
+        args: Sequence[Argument],
+        conditions: Conditions,
+        *others: bytes,
     ) -> Reply:
-        reply = await super()._run(name, ref, args, conditions)
+        reply = await super()._run(name, ref, args, conditions, *others)
         await self._came(name)
         return reply
 

@@ -2,9 +2,10 @@
 
 `b:{namespace:id}m` is the log of a session, `b:{namespace:id}s` its state, `b:{namespace:id}x` the
 expiries of state keys that have one of their own; `b:{namespace:id}l` is the lease of the id, which
-needs no session. All have the same text up to the first `}` that follows the `{`, so Cluster puts
-them into one slot whatever characters the id has. A namespace has no colon and a name ends in `}`
-and one letter: no two sessions can share a key.
+needs no session, `b:{namespace:id}b` the backup of its state, which outlives it. All have the same
+text up to the first `}` that follows the `{`, so Cluster puts them into one slot whatever
+characters the id has. A namespace has no colon and a name ends in `}` and one letter: no two
+sessions can share a key.
 """
 
 import re
@@ -24,7 +25,7 @@ _GLOB = re.compile(r"[*?\[\]\\]")
 
 
 class SessionKeys(NamedTuple):
-    """All keys of a session, in the order of the scripts' KEYS; the lease is none of them."""
+    """All keys of a session, in the order of the scripts' KEYS; lease and backup are none."""
 
     log: bytes
     state: bytes
@@ -40,6 +41,11 @@ def session_keys(ref: SessionRef) -> SessionKeys:
 def lease_key(ref: SessionRef) -> bytes:
     """Return the name of the key that holds the lease of a session's id."""
     return _stem(ref) + b"l"
+
+
+def backup_key(ref: SessionRef) -> bytes:
+    """Return the name of the key that holds the backup of a session's state."""
+    return _stem(ref) + b"b"
 
 
 def _stem(ref: SessionRef) -> bytes:

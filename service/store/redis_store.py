@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from service.archive import StateCopy
 from service.chunks import Sealing, Unsealed, columns_of
 from service.codec import pack_values
 from service.holds import Hold, Uncounted
@@ -22,11 +23,13 @@ from service.store.arguments import (
     append_arguments,
     mutation_arguments,
     new_tag,
+    restored_arguments,
     sealing_arguments,
+    settings_of,
     snapshot_arguments,
     state_arguments,
 )
-from service.store.keys import lease_key, session_keys
+from service.store.keys import backup_key, lease_key, session_keys
 from service.store.link import Argument, Link, Reply
 from service.store.reading import FIRST_BYTES, PART_COST, BeginHold, Reader
 from service.store.scripts import script
@@ -98,9 +101,12 @@ class RedisStore:
             return None
         return Configured(**replies.fixed(ref, reply), created=bool(reply[replies.OWN]))
 
-    async def delete(self, ref: SessionRef, conditions: Conditions) -> None:
-        """Remove everything of a session."""
-        await self._run("delete", ref, self._common(_NO_CHANGE, conditions), conditions)
+    async def delete(self, ref: SessionRef, conditions: Conditions) -> int:
+        """Remove everything of a session, its backup in this Redis too; return Redis's time."""
+        args = self._common(_NO_CHANGE, conditions)
+        reply = await self._run("delete", ref, args, conditions, backup_key(ref))
+        at_ms: int = reply[-1]
+        return at_ms
 
     async def append(
         self, ref: SessionRef, append: Append, conditions: Conditions, *, replaces: bool = False
@@ -203,16 +209,22 @@ class RedisStore:
 
     async def create(self, ref: SessionRef, snapshot: Snapshot) -> Done:
         """Make a session out of a snapshot of another. Raises Conflict if there is one already."""
-        was = snapshot.session
-        change = SettingsChange(
-            ttl_ms=was.ttl_ms or 0,
-            touch=was.touch,
-            max_age_ms=was.max_age_ms or 0,
-            max_messages=was.max_messages,
-        )
-        args = self._common(change, Conditions()) + snapshot_arguments(snapshot, new_tag())
+        args = self._common(settings_of(snapshot.session), Conditions())
+        args += snapshot_arguments(snapshot, new_tag())
         reply = await self._run("create", ref, args, Conditions())
         return Done(**replies.fixed(ref, reply))
+
+    async def restore(
+        self, ref: SessionRef, copy: StateCopy, conditions: Conditions, *, replaces: bool
+    ) -> Configured:
+        """Make a session of a copy, or, if it `replaces`, give its state and settings to one.
+
+        Raises Conflict if there is a session and none may be replaced.
+        """
+        args = self._common(settings_of(copy.session), conditions)
+        args += restored_arguments(copy, new_tag(), replaces=replaces)
+        reply = await self._run("restore", ref, args, conditions)
+        return Configured(**replies.fixed(ref, reply), created=bool(reply[replies.OWN]))
 
     async def unsealed(self, ref: SessionRef, seq: int) -> Unsealed | None:
         """Read what is to be sealed from a seq on, a part of it; None if nothing is there."""
@@ -257,11 +269,16 @@ class RedisStore:
         return await self._run(name, ref, args(most_bytes), conditions), hold
 
     async def _run(
-        self, name: str, ref: SessionRef, args: Sequence[Argument], conditions: Conditions
+        self,
+        name: str,
+        ref: SessionRef,
+        args: Sequence[Argument],
+        conditions: Conditions,
+        *others: bytes,
     ) -> Reply:
         keys: tuple[bytes, ...] = session_keys(ref)
-        if conditions.lease_token is not None:
-            keys = (*keys, lease_key(ref))
+        if conditions.lease_token is not None or others:
+            keys = (*keys, lease_key(ref), *others)
         reply = await self._link.run(script(name), keys, args)
         if reply[0] in replies.REFUSALS:
             replies.raise_refusal(reply, self._limits)

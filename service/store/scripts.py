@@ -10,16 +10,18 @@ _SHARED: dict[str, tuple[str, ...]] = {
     "read": ("session", "elements", "search", "values"),
     "describe": ("session",),
     "lease": (),
+    "backup": (),
     "seal": ("session", "elements"),
     "tail": ("session", "elements"),
     "configure": (*_MUTATION, "elements"),
+    "restore": (*_MUTATION, "elements"),
     "append": (*_MUTATION, "elements", "search"),
     "remove": (*_MUTATION, "elements", "search"),
     "write_state": (*_MUTATION, "values"),
 }
 """What stands in front of a script, if it is not what stands before most mutations."""
 
-_REPEATABLE = frozenset({"read", "describe", "seal", "tail"})
+_REPEATABLE = frozenset({"read", "describe", "seal", "tail", "backup"})
 
 
 @dataclass(frozen=True, slots=True)
