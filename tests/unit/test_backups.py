@@ -26,6 +26,7 @@ from service.sessions import Sessions
 from service.store import BackupStore, Link, RedisTarget
 from service.store.keys import backup_key, session_keys
 from service.writes import SettingsChange
+from tests.polling import eventually
 from tests.servers import Server, start_server
 from tests.store_calls import CHAT, UNCONDITIONAL, Chat, keyed, ref_of
 from tests.use_cases import HeldStore, StepClock, shut_out
@@ -380,6 +381,20 @@ async def test_a_second_server_that_comes_back_gets_what_waits(
 
     assert (apart.counts(), apart.backups.is_away) == ((1, 0, 1), False)
     assert await apart.backups.has(CHAT)
+
+
+async def test_whether_there_is_a_copy_is_told_soon_or_not_at_all(
+    apart: Scene, own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups, "LOOK_SECONDS", 0.05)
+    await apart.chat.write({"a": b"1"})
+    await apart.pass_by()
+    assert await apart.backups.has(CHAT)
+    own_server.pause()
+    assert not await apart.backups.has(CHAT)
+    own_server.resume()
+
+    assert await eventually(lambda: apart.backups.has(CHAT), bool)
 
 
 async def test_a_second_server_is_looked_at_though_nobody_needs_it(
