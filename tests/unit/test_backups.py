@@ -18,7 +18,14 @@ from service.backups import (
     BackupPolicy,
     Backups,
 )
-from service.errors import Conflict, NotFound, Outcome, Unavailable, Unprocessable
+from service.errors import (
+    Conflict,
+    NotFound,
+    Outcome,
+    StoreFull,
+    Unavailable,
+    Unprocessable,
+)
 from service.hot import HotTier
 from service.model import Limits, Reading
 from service.sealing import Sealer
@@ -552,3 +559,18 @@ async def test_a_session_that_has_lived_for_a_while_has_a_copy_of_its_own(
     await scene.pass_by()
 
     assert await scene.restored(replaces=True) == {"other": b"2"}
+
+
+async def test_a_restoration_is_done_though_its_copy_cannot_be_kept_as_its_own(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise StoreFull("full")
+
+    await scene.chat.write({"a": b"1"})
+    await scene.pass_by()
+    scene.lose()
+    monkeypatch.setattr(scene.copies, "keep", refuse)
+
+    assert await scene.restored() == {"a": b"1"}
+    assert scene.counts() == (1, 0, 1)
