@@ -24,6 +24,7 @@ from service.parts import Parts, build_parts
 from service.settings import Settings
 from service.settling import Listings
 from service.store import Directory
+from service.vitals import Counters
 
 DRAINED_AT_ONCE = 16
 """Bodies that are read only to be dropped: each has up to 256 KiB in memory that nobody counts."""
@@ -54,9 +55,11 @@ def create_app(
             await stack.enter_async_context(_background(recovering))
             journal = parts.storage.sessions.journal
             await stack.enter_async_context(_written_behind(journal, clock, stopping))
+            stack.push_async_callback(parts.storage.backups.aclose)
             watching = parts.storage.watch.run(is_active=settings.enable_health_check)
             await stack.enter_async_context(_background(watching))
             await stack.enter_async_context(_background(parts.storage.sealer.run()))
+            await stack.enter_async_context(_background(parts.storage.backups.run()))
             await stack.enter_async_context(_background(parts.redis_pressure.run()))
             await stack.enter_async_context(_background(parts.governor.run()))
             freeze_heap()
@@ -69,6 +72,18 @@ def _keyring(settings: Settings) -> Keyring:
     """All keys that are set; without any, whoever is on a loopback bind is admin of `default`."""
     anyone = Principal(DEFAULT_NAMESPACE, Scope.ADMIN) if settings.is_loopback else None
     return Keyring(settings.credentials, anonymous=anyone)
+
+
+def _counters(parts: Parts) -> Counters:
+    """What the parts count, but for the governor."""
+    storage = parts.storage
+    return {
+        "sealingFailures": storage.sealer.failures,
+        **storage.sessions.journal.counters,
+        **storage.backups.counters,
+        **parts.redis_pressure.counters,
+        **storage.recovery.counters,
+    }
 
 
 def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -> LifespanState:
@@ -91,13 +106,8 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -
             journal_bytes=parts.storage.sessions.journal.held_bytes,
             accounts=parts.accounts.status,
             leak=parts.memory.leak.status,
-            counters={
-                **counters,
-                "sealingFailures": parts.storage.sealer.failures,
-                **parts.storage.sessions.journal.counters,
-                **parts.redis_pressure.counters,
-                **parts.storage.recovery.counters,
-            },
+            counters={**counters, **_counters(parts)},
+            is_backup_away=parts.storage.backups.is_away,
             is_stopping=stopping.is_set,
             is_auth_missing=keyring.is_closed,
             is_health_check_enabled=settings.enable_health_check,
@@ -105,6 +115,7 @@ def _state(settings: Settings, clock: Clock, stopping: Stopping, parts: Parts) -
 
     return LifespanState(
         sessions=parts.storage.sessions,
+        backups=parts.storage.backups,
         leases=parts.storage.leases,
         directory=Listings(Directory(parts.storage.link), parts.storage.sessions.journal),
         keyring=keyring,

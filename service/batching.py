@@ -9,7 +9,7 @@ from itertools import chain, islice
 import msgspec
 
 from service.errors import key_reused
-from service.writes import Append, Idempotency, SettingsChange, StateWrite
+from service.writes import NO_CHANGE, Append, Idempotency, StateWrite
 
 Write = Append | StateWrite
 
@@ -28,7 +28,6 @@ _KINDS: dict[bytes, msgspec.msgpack.Decoder[Write]] = {
     _STATE: msgspec.msgpack.Decoder(StateWrite),
 }
 _encoder = msgspec.msgpack.Encoder()
-_NO_CHANGE = SettingsChange()
 
 
 class Queue:
@@ -129,7 +128,7 @@ def next_batch(entries: Sequence[bytes], most_messages: int) -> tuple[int, Write
 
 def _groupable(write: Write) -> int:
     """Return how many messages a write brings; 0 if it has to be a call of its own."""
-    if not isinstance(write, Append) or write.idempotency or write.change != _NO_CHANGE:
+    if not isinstance(write, Append) or write.idempotency or write.change != NO_CHANGE:
         return 0
     return len(write.messages)
 

@@ -107,11 +107,25 @@ class NotFound(ServiceError):
     default_code = "not_found"
 
     def __init__(
-        self, detail: str, *, age_seconds: float | None = None, code: str | None = None
+        self,
+        detail: str,
+        *,
+        age_seconds: float | None = None,
+        has_backup: bool = False,
+        code: str | None = None,
     ) -> None:
-        """Keep how old that knowledge is, if it is memory's in an outage."""
+        """Keep how old that knowledge is, if it is memory's, and whether a backup is there."""
         super().__init__(detail, code=code)
         self.age_seconds = age_seconds
+        self.has_backup = has_backup
+
+
+def session_not_found(*, has_backup: bool = False) -> NotFound:
+    """Return the error of a session that Redis does not have."""
+    words = "There is no such session; it may have expired."
+    if has_backup:
+        words += " There is a backup of its state: POST .../restore brings it back."
+    return NotFound(words, has_backup=has_backup, code="session_not_found")
 
 
 class MethodNotAllowed(ServiceError):

@@ -136,12 +136,16 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What to read of a session: messages of a window, and a part of the state.
 
     A snapshot may have any number of state keys, and brings what the messages are identified by.
+    `renews`: it is a use of the session. `finds_backup`: of a session that is not there it tells
+    whether there is a backup in the same Redis.
     """
 
     window: Window | None = None
     state: StatePart = StatePart.NONE
     keys: tuple[StateKey, ...] = ()
     is_snapshot: bool = False
+    renews: bool = True
+    finds_backup: bool = False
 
 
 class Freshness(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from service.backups import BackupPolicy, Backups
 from service.clock import Clock
 from service.hot import HotTier
 from service.journal import Journal
@@ -35,6 +36,7 @@ from service.sealing import Sealer
 from service.sessions import Sessions
 from service.settings import Settings
 from service.store import (
+    BackupStore,
     Census,
     Defaults,
     LeaseStore,
@@ -49,6 +51,9 @@ from service.store import (
 from service.vitals import MemoryFault, MemoryReading, Tier
 
 MIB = 1_048_576
+BACKUPS_END = 0.7
+"""Of the maxmemory of the sessions' Redis: from there on it takes no second copies of state."""
+
 FLOOR_SHARE = 0.1
 """Of the hot tier's budget: what an emergency leaves."""
 
@@ -69,6 +74,7 @@ class Storage:
     recovery: Recovery
     sealer: Sealer
     sessions: Sessions
+    backups: Backups
     leases: Leases
 
 
@@ -179,17 +185,32 @@ def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:
     limits = memory.plan.limits
     store = RedisStore(link, limits, defaults, memory.admission.begin, log)
     sealer = Sealer(store, hot, clock)
+    watch = Watch(link, clock, connections_max=settings.redis_max_connections)
+    policy = BackupPolicy(
+        enabled=settings.enable_session_backup,
+        is_full=lambda: (watch.status.fraction or 0.0) >= BACKUPS_END,
+        settle=lambda ref: sessions.journal.settle(ref),  # noqa: PLW0108 # it is made below
+    )
+    backups = Backups(store, _copies(settings, link, target), hot, clock, policy)
+    sessions = Sessions(
+        store,
+        hot,
+        sealer,
+        clock,
+        limits,
+        journal_bytes=memory.plan.journal_bytes,
+        backups=backups,
+    )
     return Storage(
         link=link,
-        watch=Watch(link, clock, connections_max=settings.redis_max_connections),
+        watch=watch,
         store=store,
         hot=hot,
         log=log,
         recovery=recovery,
         sealer=sealer,
-        sessions=Sessions(
-            store, hot, sealer, clock, limits, journal_bytes=memory.plan.journal_bytes
-        ),
+        sessions=sessions,
+        backups=backups,
         leases=Leases(LeaseStore(link), clock),
     )
 
@@ -206,6 +227,14 @@ async def _forget(hot: HotTier) -> None:
     while hot.held_bytes:
         hot.evict(FORGOTTEN_AT_ONCE_BYTES)
         await asyncio.sleep(0)
+
+
+def _copies(settings: Settings, link: Link, target: RedisTarget) -> BackupStore:
+    """Copies of state are kept beside the sessions, unless there is a second server for them."""
+    if settings.backup_redis_url is None:
+        return BackupStore(link, is_elsewhere=False)
+    elsewhere = Link(replace(target, url=settings.backup_redis_url))
+    return BackupStore(elsewhere, is_elsewhere=True)
 
 
 def _redis_pressure(settings: Settings, clock: Clock, storage: Storage) -> RedisPressure:

@@ -12,7 +12,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from service.clock import Clock
-from service.errors import Unavailable
+from service.errors import NotFound, Unavailable
 from service.hot import MOST_LINES, Entry, Fill, HotTier
 from service.model import Freshness, Reading, SessionRef, Touch, View
 from service.store import RedisStore
@@ -45,7 +45,10 @@ class ReadThrough:
         self._flights: dict[tuple[SessionRef, Reading], _Flight] = {}
 
     async def read(self, ref: SessionRef, reading: Reading, freshness: Freshness) -> View | None:
-        """Read a session; None if Redis says that there is none."""
+        """Read a session; None if Redis says that there is none.
+
+        Raises NotFound if it says so too, and that there is a backup of it.
+        """
         if freshness.no_cache:
             return await self._fetch(ref, reading, self._hot.begin_fill(ref))
         try:
@@ -125,6 +128,9 @@ class ReadThrough:
             view = await self._store.read(ref, reading, known)
             self._hot.fill(ref, self._known(ref, reading, view, now), fill)
             self._hot.verify(ref, fill)
+        except NotFound:
+            self._hot.fill(ref, None, fill)
+            raise
         finally:
             self._hot.end_fill(ref, fill)
         return view

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from service.backups import Backups
 from service.batching import Write
 from service.clock import Clock
 from service.errors import Conflict, PreconditionFailed, TooLarge, Unavailable, Unprocessable
@@ -37,6 +38,7 @@ from service.settling import settled
 from service.store import RedisStore
 from service.turns import Turns
 from service.writes import (
+    NO_CHANGE,
     Append,
     Appended,
     Configured,
@@ -54,6 +56,7 @@ MERGE_TRIES, MERGE_THREADS = 16, 2
 
 ANY_FRESHNESS, UNCONDITIONAL = Freshness(), Conditions()
 
+T = TypeVar("T", bound=Done | None)
 D = TypeVar("D", bound=Done)
 Follow = Callable[[Entry, D, float], Entry]
 """What a write makes of an entry; the last is the moment before Redis was asked."""
@@ -71,8 +74,9 @@ class Sessions:
         limits: Limits,
         *,
         journal_bytes: int = 0,
+        backups: Backups | None = None,
     ) -> None:
-        """Join the tiers; `sealer` hears of what was appended and removed.
+        """Join the tiers; `sealer` hears of what was appended and removed, `backups` of state.
 
         `journal_bytes` of writes may wait; 0 = none does.
         """
@@ -81,6 +85,7 @@ class Sessions:
         self._sealer = sealer
         self._clock = clock
         self._limits = limits
+        self._backups = backups
         self._reads = ReadThrough(store, hot, clock)
         self.journal = Journal(
             self._write_waiting,
@@ -105,14 +110,16 @@ class Sessions:
     ) -> Configured | None:
         """Create a session or change its settings; None if it is absent and may not be made."""
         call = self._store.configure(ref, change, conditions, may_create=may_create)
-        return await self._write(ref, call, _renewed)
+        return await self._write(ref, self._told(ref, call, change), _renewed)
 
     @settled
     async def delete(self, ref: SessionRef, conditions: Conditions) -> bool:
         """Remove a session with all that belongs to it; return whether a replay would do so too."""
-        is_kept = await self._store.delete(ref, conditions)
+        deleted = await self._store.delete(ref, conditions)
         self._hot.deleted(ref)
-        return is_kept
+        if self._backups is not None:
+            await self._backups.deleted(ref, deleted.at_ms)
+        return deleted.is_kept
 
     @settled
     async def append(self, ref: SessionRef, append: Append, conditions: Conditions) -> Appended:
@@ -165,7 +172,7 @@ class Sessions:
         self, ref: SessionRef, prefix: str, conditions: Conditions
     ) -> StateDeleted | None:
         """Delete all state keys with a prefix; None if there is no session."""
-        call = self._store.delete_state(ref, prefix, conditions)
+        call = self._told(ref, self._store.delete_state(ref, prefix, conditions))
         return await self._write(ref, call, lambda e, done, now: e.state_deleted(prefix, done, now))
 
     @settled
@@ -186,7 +193,7 @@ class Sessions:
             raise PreconditionFailed(words, etag=str(etag))
         if target == source:  # it was there, whatever has become of it since
             raise Conflict("A session cannot be copied onto itself.", code="session_exists")
-        done = await self._store.create(target, snapshot)
+        done = await self._told(target, self._store.create(target, snapshot))
         self._hot.deleted(target)  # what a read is bringing may be from before
         return done
 
@@ -237,7 +244,9 @@ class Sessions:
     ) -> Written | None:
         call = self._store.write_state(ref, write, conditions, merged)
         return await self._write(
-            ref, call, lambda e, done, now: e.state_written(write, merged, done, now)
+            ref,
+            self._told(ref, call, write.change),
+            lambda e, done, now: e.state_written(write, merged, done, now),
         )
 
     def _held_values(
@@ -248,6 +257,12 @@ class Sessions:
         reading = Reading(state=StatePart.SOME, keys=keys)
         view = held.view(reading, self._clock.monotonic()) if held else None
         return view.values if view else {}
+
+    def _told(
+        self, ref: SessionRef, call: Awaitable[T], change: SettingsChange = NO_CHANGE
+    ) -> Awaitable[T]:
+        """Return a write of state of which the backups hear."""
+        return call if self._backups is None else self._backups.hearing(ref, call, change)
 
     async def _write(
         self, ref: SessionRef, call: Awaitable[D | None], follow: Follow[D]

@@ -21,7 +21,7 @@ from service.variables import Variables
 from service.vitals import MemoryFault, Watermarks
 
 SETTINGS_PATH = Path(__file__).resolve().parent.parent / "settings.toml"
-SECRETS = frozenset({"API_KEY", "API_KEYS", "REDIS_URL"})
+SECRETS = frozenset({"API_KEY", "API_KEYS", "REDIS_URL", "BACKUP_REDIS_URL"})
 
 # What the platform tells about itself: nobody sets these by hand.
 PLATFORM_FACTS = frozenset({"on_platform", "dyno_ram_mb", "release_id"})
@@ -51,6 +51,7 @@ class Settings:
     api_key: str | None = field(repr=False)
     api_keys: tuple[Credential, ...] = field(repr=False)
     redis_url: str | None = field(repr=False)
+    backup_redis_url: str | None = field(repr=False)
     redis_tls_verify: TlsVerify
     redis_tls_ca: Path | None
     redis_max_connections: int
@@ -65,6 +66,7 @@ class Settings:
     memory_sample_interval_ms: int
     enable_memory_optimization: bool
     enable_health_check: bool
+    enable_session_backup: bool
     memory_fault: frozenset[MemoryFault]
     redis_emergency_keep_messages: int | None
     replay_max_mb: int
@@ -191,6 +193,7 @@ def _settings(variables: Variables, environ: Mapping[str, str]) -> Settings:
         api_keys=read_api_keys(variables, environ.get("API_KEYS", ""), api_key),
         # Nonsense is kept: on a platform the add-on may come late, and the store reports it.
         redis_url=environ.get("REDIS_URL") or None,
+        backup_redis_url=environ.get("BACKUP_REDIS_URL") or None,
         redis_tls_verify=variables.choice("REDIS_TLS_VERIFY", TlsVerify),
         redis_tls_ca=variables.file("REDIS_TLS_CA"),
         redis_max_connections=variables.whole("REDIS_MAX_CONNECTIONS", 1, 20, "connections"),
@@ -207,6 +210,7 @@ def _settings(variables: Variables, environ: Mapping[str, str]) -> Settings:
         ),
         enable_memory_optimization=variables.switch("ENABLE_MEMORY_OPTIMIZATION"),
         enable_health_check=variables.switch("ENABLE_HEALTH_CHECK"),
+        enable_session_backup=variables.switch("ENABLE_SESSION_BACKUP"),
         memory_fault=variables.choices("MEMORY_FAULT", MemoryFault),
         redis_emergency_keep_messages=variables.whole_or_none(
             "REDIS_EMERGENCY_KEEP_MESSAGES", 1, 1_000_000, "messages"

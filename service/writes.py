@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,6 +17,9 @@ class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     touch: Touch | None = None
     max_age_ms: int | None = None
     max_messages: int | None = None
+
+
+NO_CHANGE = SettingsChange()
 
 
 class Idempotency(msgspec.Struct, frozen=True, array_like=True):
@@ -93,6 +97,13 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
         if self.replayed_rev is None:
             return self.session.etag
         return ETag(gen=self.session.etag.gen, rev=self.replayed_rev)
+
+
+class Deleted(NamedTuple):
+    """When a session was deleted, on Redis's clock, and whether a replay would do so too."""
+
+    at_ms: int
+    is_kept: bool
 
 
 class Appended(Done, frozen=True, kw_only=True):

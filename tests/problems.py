@@ -5,7 +5,7 @@ from typing import Any
 from httpx import Response
 
 MEMBERS = {"type", "title", "status", "detail", "code", "request_id"}
-MAY_FOLLOW = {"errors", "limit", "etag", "outcome"}
+MAY_FOLLOW = {"errors", "limit", "etag", "outcome", "backup"}
 
 
 def assert_problem(

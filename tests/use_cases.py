@@ -16,7 +16,7 @@ from service.sealing import Sealer
 from service.sessions import Sessions
 from service.store import Link, RedisStore, RedisTarget
 from service.store.link import Argument
-from service.store.redis_store import Answer
+from service.store.replies import Answer
 from tests.servers import Server
 from tests.store_calls import DEFAULTS, Chat, ref_of
 
@@ -49,9 +49,14 @@ class HeldStore(RedisStore):
         return is_taken
 
     async def _run(
-        self, name: str, ref: SessionRef, args: Sequence[Argument], conditions: Conditions
+        self,
+        name: str,
+        ref: SessionRef,
+        args: Sequence[Argument],
+        conditions: Conditions,
+        *others: bytes,
     ) -> Answer:
-        answer = await super()._run(name, ref, args, conditions)
+        answer = await super()._run(name, ref, args, conditions, *others)
         await self._came(name)
         return answer
 

@@ -24,7 +24,7 @@ from service.json_text import (
 )
 from service.model import Limits, SessionId, StateKey, Touch, Value
 from service.vitals import Tier
-from service.writes import Append, SettingsChange, StateWrite
+from service.writes import NO_CHANGE, Append, SettingsChange, StateWrite
 
 RAW_MEMBER = "$raw"
 
@@ -47,7 +47,6 @@ def parse_members(body: bytes, declared: type[msgspec.Struct]) -> Members:
     return members
 
 
-NO_CHANGE = SettingsChange()
 NULL_IS_NEVER = SettingsChange(ttl_ms=0, max_age_ms=0)
 """What null means in a body that names settings; those that are None here refuse it."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
+from service.backups import Backups
 from service.http.auth import Keyring
 from service.http.verdict import HealthInputs
 from service.leases import Leases
@@ -45,6 +46,7 @@ class LifespanState(TypedDict):
     """The parts that handlers use, built by `create_app`."""
 
     sessions: Sessions
+    backups: Backups
     leases: Leases
     directory: Directory
     keyring: Keyring

@@ -17,13 +17,13 @@ from service.http.answers import (
     page_document,
     view_headers,
 )
+from service.http.backup_routes import read_existing
 from service.http.bodies import parse_append, parse_replace
 from service.http.call import Call
 from service.http.headers import Line
 from service.http.idempotency import once
 from service.http.names import seq_in_path
 from service.http.preferences import write_behind
-from service.http.problems import session_not_found
 from service.http.queries import (
     REMOVAL_PARAMETERS,
     WINDOW_PARAMETERS,
@@ -77,9 +77,7 @@ async def read_message(call: Call) -> Response:
     call.query()
     seq, conditions = _seq(call), call.conditions()
     window = Window(limit=1, after=seq - 1, before=seq + 1)
-    view = await call.parts["sessions"].read(call.ref, Reading(window=window), call.freshness())
-    if view is None:
-        raise session_not_found()
+    view = await read_existing(call, Reading(window=window))
     page = _page(call, view)
     if not page.count:
         words, age = "There is no message of this seq.", view.age_seconds

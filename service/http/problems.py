@@ -42,25 +42,24 @@ def problem_response(error: ServiceError, request_id: str) -> Response:
     return Response(orjson.dumps(document), error.status, (_PROBLEM, *_headers(error)))
 
 
-def session_not_found() -> NotFound:
-    """Return the error of a session that Redis does not have."""
-    return NotFound("There is no such session; it may have expired.", code="session_not_found")
-
-
 def _members(error: ServiceError) -> dict[str, Any]:
+    members: dict[str, Any]
     match error:
         case BadInput(faults=faults) | Unprocessable(faults=faults):
-            return _errors(faults)
+            members = _errors(faults)
         case TooLarge(faults=faults, limit=limit):
-            return {"limit": limit} | _errors(faults)
+            members = {"limit": limit} | _errors(faults)
         case HeadersTooLarge(limit=limit):
-            return {"limit": limit}
+            members = {"limit": limit}
         case PreconditionFailed(etag=etag):
-            return {"etag": etag}
+            members = {"etag": etag}
         case Unavailable(outcome=outcome):
-            return {"outcome": outcome}
+            members = {"outcome": outcome}
+        case NotFound(has_backup=True):
+            members = {"backup": True}
         case _:
-            return {}
+            members = {}
+    return members
 
 
 def _errors(faults: tuple[Fault, ...]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ TRIMMED = Meta(ge=0, le=MOST_SEQ, description="Messages before this seq.")
 POPPED = Meta(
     ge=0, le=MOST_SEQ, description="The newest so many, 1,000 at most: they are answered."
 )
+REPLACES = Meta(description="Whether also in the place of the state of a session that is there.")
 
 
 class WindowQuery(Struct):
@@ -104,6 +105,12 @@ class KeyTtlQuery(Struct):
     key_ttl: Maybe[Annotated[float, KEY_TTL]] = UNSET
 
 
+class RestoreQuery(Struct):
+    """What a backup may take the place of."""
+
+    replace: Maybe[Annotated[bool, REPLACES]] = UNSET
+
+
 SESSION_PARAMETERS = member_names(SessionQuery)
 LISTING_PARAMETERS = member_names(ListingQuery)
 STATE_PARAMETERS = member_names(StateQuery)
@@ -111,6 +118,7 @@ PREFIX_PARAMETERS = member_names(PrefixQuery)
 WINDOW_PARAMETERS = member_names(WindowQuery)
 REMOVAL_PARAMETERS = member_names(RemovalQuery)
 KEY_TTL_PARAMETERS = member_names(KeyTtlQuery)
+RESTORE_PARAMETERS = member_names(RestoreQuery)
 
 _WAYS = ({"last"}, {"since"}, {"id"}, {"after", "before"})
 _DIGITS = re.compile("[0-9]{1,15}")

@@ -8,6 +8,7 @@ from starlette.types import Lifespan
 from service.access import Scope
 from service.http import (
     admin_routes,
+    backup_routes,
     health_routes,
     lease_routes,
     listing_routes,
@@ -50,6 +51,8 @@ API_ROUTES: dict[str, dict[str, Endpoint]] = {
     | _write("PATCH", session_routes.patch_session)
     | _write("DELETE", session_routes.delete_session),
     "/v1/sessions/{id}/copy": _grow("POST", session_routes.copy_session),
+    "/v1/sessions/{id}/backup": _read(backup_routes.read_backup),
+    "/v1/sessions/{id}/restore": _grow("POST", backup_routes.restore_session),
     "/v1/sessions/{id}/state": _read(state_routes.list_state)
     | _write("DELETE", state_routes.delete_state)
     # A batch that only gets is a read: the handler asks for more when it writes.

@@ -12,9 +12,9 @@ from service.http.answers import (
     values_document,
     view_headers,
 )
+from service.http.backup_routes import gone, read_existing
 from service.http.bodies import parse_copy, parse_settings, parse_settings_patch
 from service.http.call import Call
-from service.http.problems import session_not_found
 from service.http.queries import SESSION_PARAMETERS, parse_window
 from service.http.response import Response
 from service.model import Limits, Reading, SessionRef, StatePart, Touch, View
@@ -27,9 +27,7 @@ async def read_session(call: Call) -> Response:
     """Answer GET and HEAD of a session, with its contents if they are to be included."""
     query = call.query(*SESSION_PARAMETERS)
     reading, conditions = _parse_reading(query), call.conditions()
-    view = await call.parts["sessions"].read(call.ref, reading, call.freshness())
-    if view is None:
-        raise session_not_found()
+    view = await read_existing(call, reading)
     headers = view_headers(view)
     if check_read_conditions(conditions, view.session.etag):
         return not_modified(headers)
@@ -78,7 +76,7 @@ async def copy_session(call: Call) -> Response:
         await call.parts["leases"].check(call.ref, conditions.lease_token)
     done = await call.parts["sessions"].copy(call.ref, target, conditions)
     if done is None:
-        raise session_not_found()
+        raise await gone(call)
     return json_response(session_document(done.session), done_headers(done), 201)
 
 
@@ -87,7 +85,7 @@ async def _configured(call: Call, change: SettingsChange, *, may_create: bool) -
         call.ref, change, call.conditions(), may_create=may_create
     )
     if done is None:
-        raise session_not_found()
+        raise await gone(call)
     status = 201 if done.created else 200
     return json_response(session_document(done.session), done_headers(done), status)
 

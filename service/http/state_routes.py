@@ -18,11 +18,11 @@ from service.http.answers import (
     values_document,
     view_headers,
 )
+from service.http.backup_routes import read_existing
 from service.http.bodies import parse_batch
 from service.http.call import Call, is_json
 from service.http.idempotency import once
 from service.http.preferences import write_behind
-from service.http.problems import session_not_found
 from service.http.queries import (
     KEY_TTL_PARAMETERS,
     PREFIX_PARAMETERS,
@@ -50,9 +50,7 @@ async def read_value(call: Call) -> Response:
     call.query()
     key, conditions = call.key, call.conditions()
     reading = Reading(state=StatePart.SOME, keys=(key,))
-    view = await call.parts["sessions"].read(call.ref, reading, call.freshness())
-    if view is None:
-        raise session_not_found()
+    view = await read_existing(call, reading)
     stored = view.values[key]
     if stored is None:
         words, age = "There is no such state key.", view.age_seconds

@@ -1,8 +1,9 @@
 """What the figures of /health come to: one word, and what to do about what is wrong.
 
 ok    all is well. The standard tier too: evicting what Redis has is daily work, no news
-warn  it serves, but somebody should look: Redis down or nearly full, messages dropped for that, no
-      API key, emergency tier, a quota that is too small, a leak, a lower layer looks after memory
+warn  it serves, but somebody should look: Redis down or nearly full, messages dropped for that, the
+      server of the backups down, no API key, emergency tier, a quota that is too small, a leak, a
+      lower layer looks after memory
 fail  it is stopping, or nobody looks after memory any more; the only one that is a 503
 """
 
@@ -56,6 +57,7 @@ class HealthInputs:
     is_stopping: bool
     is_auth_missing: bool
     is_health_check_enabled: bool
+    is_backup_away: bool = False
 
 
 def judge(inputs: HealthInputs) -> HealthStatus:
@@ -66,6 +68,7 @@ def judge(inputs: HealthInputs) -> HealthStatus:
     needs_somebody = (
         not inputs.store.connected,
         inputs.is_auth_missing,
+        inputs.is_backup_away,
         Tier.EMERGENCY in {governor.tier, pressure.tier},
         governor.manager is not Manager.ADVANCED,
         inputs.accounts.is_tight,
@@ -90,6 +93,10 @@ def list_warnings(inputs: HealthInputs) -> list[str]:
         (
             inputs.is_auth_missing,
             "No API key is set: set API_KEY; until then /v1 answers 401.",
+        ),
+        (
+            inputs.is_backup_away,
+            "The server of the backups does not answer: check BACKUP_REDIS_URL.",
         ),
         (
             governor.tier is Tier.EMERGENCY,

@@ -1,6 +1,7 @@
 """The durable tier: the only package that knows redis, key names, scripts and retries."""
 
 from service.store.arguments import Defaults
+from service.store.backups import Backup, BackupStore, Mark
 from service.store.census import Census
 from service.store.cluster import Shard
 from service.store.directory import Directory
@@ -14,6 +15,8 @@ from service.store.target import RedisTarget
 from service.store.watch import Watch
 
 __all__ = [
+    "Backup",
+    "BackupStore",
     "Census",
     "Defaults",
     "Described",
@@ -21,6 +24,7 @@ __all__ = [
     "Held",
     "LeaseStore",
     "Link",
+    "Mark",
     "Recovery",
     "RedisStore",
     "RedisTarget",

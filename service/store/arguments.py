@@ -8,9 +8,19 @@ from random import Random
 
 import msgspec
 
+from service.archive import StateCopy
 from service.chunks import Sealing
-from service.codec import NUMBER_BYTES, pack_number, retagged
-from service.model import Conditions, Limits, Reading, Snapshot, StateKey, StatePart, StoredValue
+from service.codec import NUMBER_BYTES, pack_number, pack_values, retagged
+from service.model import (
+    Conditions,
+    Limits,
+    Reading,
+    Session,
+    Snapshot,
+    StateKey,
+    StatePart,
+    StoredValue,
+)
 from service.store.link import Argument
 from service.writes import Append, Idempotency, SettingsChange, StateWrite
 
@@ -115,6 +125,28 @@ def state_arguments(
     return [*args, *write.deletes, *write.gets]
 
 
+def restored_arguments(copy: StateCopy, tag: int, *, replaces: bool) -> list[Argument]:
+    """Return the own ARGV of `restore.lua`; all values get a new tag."""
+    values = {key: stored.value for key, stored in copy.values.items()}
+    args: list[Argument] = [int(replaces), len(values)]
+    for key, packed in pack_values(values, tag).items():
+        args += [key, packed]
+    for key, stored in copy.values.items():
+        if stored.expires_at_ms is not None:
+            args += [stored.expires_at_ms, key]
+    return args
+
+
+def settings_of(session: Session) -> SettingsChange:
+    """Return the change that gives another session the same settings."""
+    return SettingsChange(
+        ttl_ms=session.ttl_ms or 0,
+        touch=session.touch,
+        max_age_ms=session.max_age_ms or 0,
+        max_messages=session.max_messages,
+    )
+
+
 def snapshot_arguments(snapshot: Snapshot, tag: int) -> list[Argument]:
     """Return the own ARGV of `create.lua`; all values get a new tag."""
     log = snapshot.log
@@ -128,6 +160,10 @@ def snapshot_arguments(snapshot: Snapshot, tag: int) -> list[Argument]:
     for key, at_ms in expiries.items():
         args += [at_ms, key]
     return args
+
+
+TAIL = (256, 262_144)
+"""Elements and bytes of what is read at once to be sealed."""
 
 
 def sealing_arguments(gen: str, sealing: Sealing) -> list[Argument]:
@@ -159,7 +195,8 @@ def reading_arguments(
         ]
     some = reading.keys if reading.state is StatePart.SOME else ()
     args: list[Argument] = [known, most_bytes, *messages, int(reading.is_snapshot)]
-    return [*args, reading.state, limits.max_keys_per_call, *some]
+    args += [int(reading.renews), reading.state, limits.max_keys_per_call]
+    return [*args, *some]
 
 
 def new_tag() -> int:

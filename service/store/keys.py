@@ -2,8 +2,9 @@
 
 `b:{namespace:id}m` is the log of a session, `b:{namespace:id}s` its state, `b:{namespace:id}x` the
 expiries of state keys that have one of their own; `b:{namespace:id}l` is the lease of the id, which
-needs no session. While a Redis that has lost its memory is given it again, `b:{namespace:id}r`
-holds writes of several processes, `b:{namespace:id}d` gens that were deleted. All have the same
+needs no session, `b:{namespace:id}b` the backup of its state, which outlives it. While a Redis that
+has lost its memory is given it again, `b:{namespace:id}r` holds writes of several processes, and
+`b:{namespace:id}d` gens that were deleted. All have the same
 text up to the first `}` that follows the `{`, so Cluster puts them into one slot whatever
 characters the id has. A namespace has no colon and a name ends in `}` and one letter: no two
 sessions can share a key.
@@ -29,7 +30,7 @@ _GLOB = re.compile(r"[*?\[\]\\]")
 
 
 class SessionKeys(NamedTuple):
-    """All keys of a session, in the order of the scripts' KEYS; the lease is none of them."""
+    """All keys of a session, in the order of the scripts' KEYS; lease and backup are none."""
 
     log: bytes
     state: bytes
@@ -60,6 +61,11 @@ def staged_key(ref: SessionRef) -> bytes:
 def round_key(name: str) -> bytes:
     """Return the name of the key in which processes tell how far they are with a replay."""
     return b"ballast:{~}replay:" + name.encode()
+
+
+def backup_key(ref: SessionRef) -> bytes:
+    """Return the name of the key that holds the backup of a session's state."""
+    return _stem(ref) + b"b"
 
 
 def _stem(ref: SessionRef) -> bytes:

@@ -101,9 +101,9 @@ class Link:
             raise Unavailable("What answers is no Redis.", outcome=Outcome.UNKNOWN)
         return reply
 
-    async def command(self, *args: Argument, aim: Aim = ANYWHERE) -> object:
+    async def command(self, *args: Argument, aim: Aim = ANYWHERE, is_large: bool = False) -> object:
         """Run one plain command that may be repeated, where its key is. Raises ServiceError."""
-        return await self._complete(pack(args), aim=aim)
+        return await self._complete(pack(args), aim=aim, is_large=is_large)
 
     async def shards(self) -> Sequence[Shard]:
         """Return all primaries, in the order of their lowest slots. Raises ServiceError."""

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from service.chunks import text_bytes
 from service.codec import Header, session_of, unpack_header
-from service.errors import Unavailable
+from service.errors import Unavailable, session_not_found
 from service.holds import Hold
 from service.model import (
     Limits,
@@ -27,7 +27,7 @@ from service.model import (
 )
 from service.store import replies
 from service.store.arguments import reading_arguments
-from service.store.keys import session_keys
+from service.store.keys import backup_key, session_keys
 from service.store.link import Link, Reply
 from service.store.scripts import script
 from service.store.windows import Messages, is_overlapping, joined, messages_of, page_of, rest_of
@@ -93,7 +93,7 @@ class Reader:
         self._large = asyncio.Lock()
 
     async def read(self, ref: SessionRef, reading: Reading, known: str = "") -> View | None:
-        """Read a session; None if there is none."""
+        """Read a session; None if there is none. Raises NotFound if a backup of it is found."""
         whole = await self._whole(ref, reading, known)
         if whole is None or whole.messages is None or reading.window is None:
             return whole.view if whole else None
@@ -199,12 +199,12 @@ class Reader:
         values, packed = dict(view.values), dict(view.packed)
         keys: Iterable[StateKey] = reading.keys
         if reading.state is StatePart.ALL:
-            listing = Reading(state=StatePart.NAMES, is_snapshot=reading.is_snapshot)
+            listing = replace(reading, window=None, state=StatePart.NAMES)
             names = await self._same(ref, listing, view, self._part_bytes)
             keys = names.view.names
         missing = tuple(key for key in keys if key not in values)
         while missing:
-            rest = Reading(state=StatePart.SOME, keys=missing)
+            rest = Reading(state=StatePart.SOME, keys=missing, renews=reading.renews)
             part = await self._same(ref, rest, view, self._part_bytes)
             values |= part.view.values
             packed |= part.view.packed
@@ -229,8 +229,13 @@ class Reader:
     ) -> _Part | None:
         args = reading_arguments(reading, known, budget or -self._first_bytes, self._limits)
         is_large = reading.is_snapshot or budget is not None
-        reply = await self._link.run(script("read"), session_keys(ref), args, is_large=is_large)
+        keys: tuple[bytes, ...] = session_keys(ref)
+        if reading.finds_backup:
+            keys = (*keys, backup_key(ref))
+        reply = await self._link.run(script("read"), keys, args, is_large=is_large)
         if reply[0] == b"absent":
+            if reply[1]:
+                raise session_not_found(has_backup=True)
             return None
         if reply[0] in replies.REFUSALS:
             replies.raise_refusal(reply, self._limits)

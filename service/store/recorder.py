@@ -35,6 +35,8 @@ class Recorder:
             return self._deleted(ref, args, reply[1], reply[2])
         header = unpack_header(reply[2])
         self._latest_ms, has_changed, replayed_rev = reply[1], reply[4], reply[5]
+        if name == "restore" and header.rev > 1:
+            return False  # it went on with another gen: no replay could tell what it followed
         if replayed_rev or not has_changed:
             return self._changed_nothing(name, ref, header, args, reply)
         return self._log.add(
@@ -56,8 +58,10 @@ class Recorder:
             again = replayed_arguments(name, "", args)
             self._log.add(Entry.of(ref, name=name, at_ms=self._latest_ms, args=again))
 
-    def read(self, ref: SessionRef, view: View) -> None:
+    def read(self, ref: SessionRef, view: View | None) -> None:
         """Keep that a read has renewed a session."""
+        if view is None:
+            return
         session = view.session
         is_renewed = session.touch is Touch.ACCESS and session.renewed_at_ms == view.now_ms
         if is_renewed and self._log.budget_bytes:

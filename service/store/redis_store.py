@@ -1,8 +1,8 @@
 """The durable tier by use case: one script a call, model in, model out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
+from service.archive import StateCopy
 from service.chunks import Sealing, Unsealed, columns_of
 from service.codec import pack_values
 from service.errors import Outcome, Unavailable
@@ -20,24 +20,29 @@ from service.model import (
 )
 from service.store import replies
 from service.store.arguments import (
+    TAIL,
     Defaults,
     append_arguments,
     mutation_arguments,
     new_tag,
+    restored_arguments,
     sealing_arguments,
+    settings_of,
     snapshot_arguments,
     state_arguments,
 )
-from service.store.keys import lease_key, session_keys
-from service.store.link import Argument, Link, Reply
+from service.store.keys import backup_key, lease_key, session_keys
+from service.store.link import Argument, Link
 from service.store.reading import FIRST_BYTES, PART_COST, BeginHold, Reader
 from service.store.recorder import Recorder
 from service.store.replay.log import ReplayLog
 from service.store.scripts import script
 from service.writes import (
+    NO_CHANGE,
     Append,
     Appended,
     Configured,
+    Deleted,
     Done,
     Idempotency,
     Moved,
@@ -48,18 +53,6 @@ from service.writes import (
     StateWrite,
     Written,
 )
-
-_NO_CHANGE = SettingsChange()
-
-TAIL_ELEMENTS, TAIL_BYTES = 256, 262_144
-"""Of what is read at once to be sealed."""
-
-
-class Answer(NamedTuple):
-    """A reply of a script, and whether what it has done is kept for a replay."""
-
-    reply: Reply
-    is_kept: bool
 
 
 class RedisStore:
@@ -96,8 +89,7 @@ class RedisStore:
         Raises TooLarge if the state that is asked for passes the limits of an answer.
         """
         view = await self._reader.read(ref, reading, known)
-        if view is not None:
-            self._recorder.read(ref, view)
+        self._recorder.read(ref, view)
         return view
 
     async def snapshot(self, ref: SessionRef) -> Snapshot | None:
@@ -119,12 +111,11 @@ class RedisStore:
             return None
         return Configured(**replies.fixed(ref, reply, is_kept), created=bool(reply[replies.OWN]))
 
-    async def delete(self, ref: SessionRef, conditions: Conditions) -> bool:
-        """Remove everything of a session; return whether that is kept for a replay."""
-        _, is_kept = await self._run(
-            "delete", ref, self._common(_NO_CHANGE, conditions), conditions
-        )
-        return is_kept
+    async def delete(self, ref: SessionRef, conditions: Conditions) -> Deleted:
+        """Remove everything of a session, its backup in this Redis too."""
+        args = self._common(NO_CHANGE, conditions)
+        reply, is_kept = await self._run("delete", ref, args, conditions, backup_key(ref))
+        return Deleted(at_ms=reply[-1], is_kept=is_kept)
 
     async def append(
         self, ref: SessionRef, append: Append, conditions: Conditions, *, replaces: bool = False
@@ -154,7 +145,7 @@ class RedisStore:
         """Remove messages; None if there is no session. Raises TooLarge if LAST has too much."""
         is_kept = removal.idempotency is not None
         most = replies.MOST_REMEMBERED_BYTES if is_kept else self._limits.max_answer_bytes
-        args = self._common(_NO_CHANGE, conditions, removal.idempotency)
+        args = self._common(NO_CHANGE, conditions, removal.idempotency)
         args += [removal.cut, removal.number]
         (reply, is_kept), hold = await self._run_answering(
             "remove", ref, lambda room_bytes: [*args, room_bytes], most, conditions
@@ -211,7 +202,7 @@ class RedisStore:
             deleted=deleted,
             tag=tag,
             packed=packed,
-            values=_alive(got, known["now_ms"]),
+            values=replies.alive(got, known["now_ms"]),
             hold=hold,
         )
 
@@ -219,7 +210,7 @@ class RedisStore:
         self, ref: SessionRef, prefix: str, conditions: Conditions
     ) -> StateDeleted | None:
         """Delete all state keys with a prefix; None if there is no session. Raises TooLarge."""
-        args = [*self._common(_NO_CHANGE, conditions), prefix]
+        args = [*self._common(NO_CHANGE, conditions), prefix]
         reply, is_kept = await self._run("delete_state", ref, args, conditions)
         if reply[0] == b"absent":
             return None
@@ -227,20 +218,26 @@ class RedisStore:
 
     async def create(self, ref: SessionRef, snapshot: Snapshot) -> Done:
         """Make a session out of a snapshot of another. Raises Conflict if there is one already."""
-        was = snapshot.session
-        change = SettingsChange(
-            ttl_ms=was.ttl_ms or 0,
-            touch=was.touch,
-            max_age_ms=was.max_age_ms or 0,
-            max_messages=was.max_messages,
-        )
-        args = self._common(change, Conditions()) + snapshot_arguments(snapshot, new_tag())
+        args = self._common(settings_of(snapshot.session), Conditions())
+        args += snapshot_arguments(snapshot, new_tag())
         reply, is_kept = await self._run("create", ref, args, Conditions())
         return Done(**replies.fixed(ref, reply, is_kept))
 
+    async def restore(
+        self, ref: SessionRef, copy: StateCopy, conditions: Conditions, *, replaces: bool
+    ) -> Configured:
+        """Make a session of a copy, or, if it `replaces`, give its state and settings to one.
+
+        Raises Conflict if there is a session and none may be replaced.
+        """
+        args = self._common(settings_of(copy.session), conditions)
+        args += restored_arguments(copy, new_tag(), replaces=replaces)
+        reply, is_kept = await self._run("restore", ref, args, conditions)
+        return Configured(**replies.fixed(ref, reply, is_kept), created=bool(reply[replies.OWN]))
+
     async def unsealed(self, ref: SessionRef, seq: int) -> Unsealed | None:
         """Read what is to be sealed from a seq on, a part of it; None if nothing is there."""
-        args: list[Argument] = [seq, TAIL_ELEMENTS, TAIL_BYTES]
+        args: list[Argument] = [seq, *TAIL]
         reply = await self._link.run(script("tail"), session_keys(ref), args, is_large=True)
         if reply[0] == b"absent" or not reply[3]:
             return None
@@ -267,7 +264,7 @@ class RedisStore:
         args: Callable[[int], Sequence[Argument]],
         most_bytes: int,
         conditions: Conditions,
-    ) -> tuple[Answer, Hold | None]:
+    ) -> tuple[replies.Answer, Hold | None]:
         """Run a script that may answer much; `args` takes how much it may.
 
         At first that is as little as nobody has to speak for.
@@ -281,11 +278,16 @@ class RedisStore:
         return await self._run(name, ref, args(most_bytes), conditions), hold
 
     async def _run(
-        self, name: str, ref: SessionRef, args: Sequence[Argument], conditions: Conditions
-    ) -> Answer:
+        self,
+        name: str,
+        ref: SessionRef,
+        args: Sequence[Argument],
+        conditions: Conditions,
+        *others: bytes,
+    ) -> replies.Answer:
         keys: tuple[bytes, ...] = session_keys(ref)
-        if conditions.lease_token is not None:
-            keys = (*keys, lease_key(ref))
+        if conditions.lease_token is not None or others:
+            keys = (*keys, lease_key(ref), *others)
         try:
             reply = await self._link.run(script(name), keys, args)
         except Unavailable as error:
@@ -295,8 +297,4 @@ class RedisStore:
         is_kept = self._recorder.wrote(name, ref, args, reply)
         if reply[0] in replies.REFUSALS:
             replies.raise_refusal(reply, self._limits)
-        return Answer(reply, is_kept)
-
-
-def _alive(values: replies.Values, now_ms: int) -> replies.Values:
-    return {key: None if v and v.has_expired(now_ms) else v for key, v in values.items()}
+        return replies.Answer(reply, is_kept)

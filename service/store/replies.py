@@ -1,7 +1,7 @@
 """Replies of the scripts -> model; and the refusals that every script may answer with."""
 
 from collections.abc import Sequence
-from typing import NoReturn, TypedDict
+from typing import NamedTuple, NoReturn, TypedDict
 
 from service.codec import session_of, unpack_header, unpack_value
 from service.errors import (
@@ -28,6 +28,13 @@ OWN = 6
 """Where the own part of a reply begins: behind what `reply()` in `session.lua` says of all."""
 
 Values = dict[StateKey, StoredValue | None]
+
+
+class Answer(NamedTuple):
+    """A reply of a script, and whether what it has done is kept for a replay."""
+
+    reply: Reply
+    is_kept: bool
 
 
 class Fixed(TypedDict):
@@ -66,6 +73,11 @@ def values(
     """Return values by key, None where there is none."""
     pairs = zip(keys, stored, strict=True)
     return {key: None if v is None else unpack_value(v, ends.get(key)) for key, v in pairs}
+
+
+def alive(values: Values, now_ms: int) -> Values:
+    """Return values with None for those whose time is over."""
+    return {key: None if v and v.has_expired(now_ms) else v for key, v in values.items()}
 
 
 def state_key(name: object) -> StateKey:

@@ -12,16 +12,18 @@ _SHARED: dict[str, tuple[str, ...]] = {
     "lease": (),
     "enrol": (),
     "settle": ("session",),
+    "backup": (),
     "seal": ("session", "elements"),
     "tail": ("session", "elements"),
     "configure": (*_MUTATION, "elements"),
+    "restore": (*_MUTATION, "elements"),
     "append": (*_MUTATION, "elements", "search"),
     "remove": (*_MUTATION, "elements", "search"),
     "write_state": (*_MUTATION, "values"),
 }
 """What stands in front of a script, if it is not what stands before most mutations."""
 
-_REPEATABLE = frozenset({"read", "describe", "seal", "tail", "enrol", "settle"})
+_REPEATABLE = frozenset(("read", "describe", "seal", "tail", "backup", "enrol", "settle"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,22 @@
 """Calls of every route of the API on one session, so that a rule can be tried on all of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from httpx import AsyncClient, Response
 
+from service import archive
+from service.archive import StateCopy
 from service.http.routes import API_ROUTES
+from service.model import ETag, Session, SessionRef, StateKey, StoredValue, Touch, Value
+from service.store import BackupStore, Link, Mark, RedisTarget
 
 SESSION = "/v1/sessions/a"
 PATTERN = "/v1/sessions/{id}"
 COLD = {"Cache-Control": "no-cache"}
+
+OF_THE_ID = ("/lease", "/backup", "/restore")
+"""Routes with tests of their own: what they are about may be there without the session."""
 
 _NAMES = {"{id}": "a", "{key}": "k", "{seq}": "2"}
 
@@ -105,5 +113,29 @@ def untried_routes() -> set[tuple[str, str]]:
         (method, pattern)
         for pattern, methods in API_ROUTES.items()
         for method in methods
-        if method != "HEAD" and pattern.startswith(PATTERN) and not pattern.endswith("/lease")
+        if method != "HEAD" and pattern.startswith(PATTERN) and not pattern.endswith(OF_THE_ID)
     } - tried
+
+
+async def plant_backup(url: str, ref: SessionRef, values: Mapping[str, bytes]) -> None:
+    """Let there be a copy of a state, as of a session that was lost."""
+    session = Session(
+        id=ref.id,
+        etag=ETag(gen="AAAAAAAA", rev=1),
+        created_at_ms=0,
+        updated_at_ms=0,
+        renewed_at_ms=0,
+        ttl_ms=3_600_000,
+        touch=Touch.WRITE,
+        max_age_ms=None,
+        max_messages=1_000,
+        message_count=0,
+        state_key_count=len(values),
+    )
+    state = {StateKey(key): StoredValue(Value(data), 0) for key, data in values.items()}
+    copy = StateCopy(session=session, at_ms=1_714_564_805_000, values=state)
+    mark = Mark(session.etag, copy.at_ms, len(state))
+    link = Link(RedisTarget(url=url))
+    copies = BackupStore(link, is_elsewhere=True)  # it must not ask for the session
+    assert await copies.keep(ref, mark, archive.pack(copy), replaces_earlier=True)
+    await link.aclose()

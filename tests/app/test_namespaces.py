@@ -8,12 +8,16 @@ from httpx import AsyncClient, Response
 
 from service.access import Scope
 from service.http.routes import API_ROUTES
+from tests.app.calls import plant_backup
 from tests.conftest import Serve
 from tests.problems import assert_problem
+from tests.servers import Server
+from tests.store_calls import ref_of
 
 PLANTED = "planted-in-one"
 URL = "/v1/sessions/a"
 PARAMETERS = {"{id}": "a", "{key}": PLANTED, "{seq}": "1"}
+OF_ONE = ref_of("a", "one")
 API_KEY = "key-of-default"
 API_KEYS = "one:rw:writer-of-one, one:ro:reader-of-one, two:admin:admin-of-two, three:ro:three-ro,"
 
@@ -65,10 +69,11 @@ async def planted(api: AsyncClient) -> str:
 
 @pytest.mark.parametrize(("method", "pattern"), ROUTES)
 async def test_no_route_reaches_into_another_namespace(
-    start: Serve, method: str, pattern: str
+    start: Serve, valkey: Server, method: str, pattern: str
 ) -> None:
     async with start(API_KEYS=API_KEYS, API_KEY=API_KEY) as api:
         await plant(api)
+        await plant_backup(valkey.url, OF_ONE, {PLANTED: b"1"})
         before = await planted(api)
         for key in ("admin-of-two", API_KEY):
             answer = await call(api, key, method, pattern)
@@ -89,10 +94,11 @@ async def test_a_key_that_reads_may_not_write(start: Serve, method: str, pattern
         assert await planted(api) == before
 
 
-async def test_a_key_that_reads_reads_everything(start: Serve) -> None:
+async def test_a_key_that_reads_reads_everything(start: Serve, valkey: Server) -> None:
     reads = [(method, path) for method, path in ROUTES if method in {"GET", "HEAD"}]
     async with start(API_KEYS=API_KEYS) as api:
         await plant(api)
+        await plant_backup(valkey.url, OF_ONE, {PLANTED: b"1"})
         for method, pattern in reads:
             if API_ROUTES[pattern][method].scope is Scope.RO:
                 assert (await call(api, "reader-of-one", method, pattern)).status_code == 200

@@ -7,10 +7,14 @@ import pytest
 from httpx import AsyncClient
 
 from service.http.openapi.document import build_document
+from service.http.openapi.parameters import SAMPLE_ID
 from service.http.routes import API_ROUTES, OPEN_ROUTES
+from tests.app.calls import plant_backup
 from tests.openapi_examples import Document, Examples
 from tests.polling import eventually
 from tests.problems import assert_problem
+from tests.servers import Server
+from tests.store_calls import ref_of
 
 EXAMPLES = Examples(build_document(API_ROUTES, OPEN_ROUTES))
 WINDOW = {"last", "after", "before", "since", "id", "limit", "max_bytes"}
@@ -46,7 +50,10 @@ async def test_the_example_of_a_repetition_is_one(api: AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES.names())
-async def test_an_example_is_answered_as_it_says(api: AsyncClient, name: str) -> None:
+async def test_an_example_is_answered_as_it_says(
+    api: AsyncClient, valkey: Server, name: str
+) -> None:
+    await plant_backup(valkey.url, ref_of(SAMPLE_ID), {"creds": b"1", "flow": b"2"})
     await eventually(lambda: api.get("/health/ready"), lambda response: response.is_success)
     response = await EXAMPLES.run(api, name)
 

@@ -9,9 +9,11 @@ from httpx import AsyncClient
 from redis import Redis
 
 from service.http.routes import API_ROUTES
+from tests.app.calls import plant_backup
 from tests.conftest import Serve
 from tests.contract.test_commands import calls_seen
 from tests.servers import Server
+from tests.store_calls import ref_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "limits.md"
 SID = "/v1/sessions/chat"
@@ -24,6 +26,8 @@ REQUESTS: dict[tuple[str, str], tuple[str, bytes]] = {
     ("PATCH", "/v1/sessions/{id}"): (SID, b"{}"),
     ("DELETE", "/v1/sessions/{id}"): (SID, b""),
     ("POST", "/v1/sessions/{id}/copy"): (f"{SID}/copy", b'{"to":"fork"}'),
+    ("GET", "/v1/sessions/{id}/backup"): (f"{SID}/backup", b""),
+    ("POST", "/v1/sessions/{id}/restore"): (f"{SID}/restore?replace=true", b""),
     ("POST", "/v1/sessions/{id}/state"): (
         f"{SID}/state",
         b'{"set":{"a":1,"b":null},"merge":{"k":{"x":1}},"get":["k"],"key_ttl":9}',
@@ -68,11 +72,13 @@ async def lease_of_a_session_that_has_everything(api: AsyncClient) -> str:
 
 @pytest.mark.parametrize(("method", "pattern"), REQUESTS)
 async def test_a_request_costs_what_the_page_says(
-    start: Serve, monitored: Redis, method: str, pattern: str
+    start: Serve, monitored: Redis, valkey: Server, method: str, pattern: str
 ) -> None:
     async with start(REPLAY_MAX_MB="0") as api:  # else what is flushed would come back
+        await plant_backup(valkey.url, ref_of("chat"), {"k": b"1"})
         await _calls(api, monitored, method, *REQUESTS[method, pattern])  # it makes scripts known
         monitored.flushall()
+        await plant_backup(valkey.url, ref_of("chat"), {"k": b"1"})
         seen = await _calls(api, monitored, method, *REQUESTS[method, pattern])
 
     scripts, others = documented()[method, pattern]

@@ -7,12 +7,23 @@ import pytest
 from redis.crc import key_slot
 
 from service.errors import Conflict
-from service.model import Lease, Limits, Namespace
-from service.store import Directory, Held, LeaseStore, Link, RedisStore, RedisTarget
+from service.holds import Uncounted
+from service.model import ETag, Lease, Limits, Namespace
+from service.store import (
+    BackupStore,
+    Directory,
+    Held,
+    LeaseStore,
+    Link,
+    Mark,
+    RedisStore,
+    RedisTarget,
+)
 from service.store.cluster import Shard
 from service.store.directory import MOST_SCANS, _parse, _Place, _token
-from service.store.keys import session_keys
+from service.store.keys import backup_key, session_keys
 from tests.clusters import Clustered, client_of
+from tests.contract.test_backups import Copied
 from tests.contract.test_directory import listed, make, pages
 from tests.store_calls import DEFAULTS, EVERYTHING, UNCONDITIONAL, Chat, ref_of
 
@@ -148,3 +159,32 @@ async def test_a_place_behind_the_last_node_is_the_end(directory: Directory) -> 
     token = _token(_Place(7, node="gone", slot=16_383))
     page = await directory.page(Namespace("default"), "", 10, token)
     assert (page.sessions, page.next) == ((), None)
+
+
+async def test_copies_of_state_are_where_their_sessions_are(
+    store: RedisStore, link: Link, cluster: Clustered
+) -> None:
+    copies = BackupStore(link, is_elsewhere=False)
+    for number, name in enumerate(NAMES):
+        ref = ref_of(name)
+        with client_of(cluster.owner(session_keys(ref).log)) as redis:
+            copied = Copied(store, copies, redis, ref)
+            await copied.chat.write({"a": b"%d" % number})
+            assert await copied.keep()
+            assert redis.exists(backup_key(ref))
+            copied.lose()
+            await copied.restore()
+            assert await copied.chat.state() == {"a": b"%d" % number}
+            await copied.chat.delete()
+            assert await copies.find(ref) is None
+
+
+async def test_a_cluster_may_have_the_copies_of_others(link: Link, cluster: Clustered) -> None:
+    copies = BackupStore(link, is_elsewhere=True)
+    for name in NAMES:
+        ref = ref_of(name)
+        mark = Mark(ETag(gen="AAAAAAAA", rev=1), 100, 1)
+        assert await copies.keep(ref, mark, b"content", replaces_earlier=False)
+        assert await copies.fetch(ref, Uncounted()) == b"content"
+        await copies.delete(ref, 200)
+        assert await copies.find(ref) is None

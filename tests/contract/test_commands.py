@@ -10,7 +10,7 @@ from redis import Redis
 from redis.crc import key_slot
 
 from service.store import RedisStore
-from service.store.keys import lease_key, session_keys
+from service.store.keys import backup_key, lease_key, session_keys
 from service.store.scripts import script
 from service.writes import SettingsChange
 from tests.store_calls import Chat, ref_of
@@ -95,7 +95,7 @@ NAMESPACES = st.from_regex(r"[a-z0-9_-]{1,32}", fullmatch=True)
 @given(name=NAMES, namespace=NAMESPACES)
 def test_all_keys_of_a_session_share_a_slot(name: str, namespace: str) -> None:
     ref = ref_of(name, namespace)
-    keys = (*session_keys(ref), lease_key(ref))
+    keys = (*session_keys(ref), lease_key(ref), backup_key(ref))
 
     assert len(set(map(key_slot, keys))) == 1
     assert len(set(keys)) == len(keys)
@@ -103,10 +103,12 @@ def test_all_keys_of_a_session_share_a_slot(name: str, namespace: str) -> None:
 
 @given(one=st.tuples(NAMES, NAMESPACES), other=st.tuples(NAMES, NAMESPACES))
 def test_two_sessions_share_no_key(one: tuple[str, str], other: tuple[str, str]) -> None:
-    first, second = ref_of(*one), ref_of(*other)
-    common = {*session_keys(first), lease_key(first)} & {*session_keys(second), lease_key(second)}
+    first, second = (
+        {*session_keys(ref), lease_key(ref), backup_key(ref)}
+        for ref in (ref_of(*one), ref_of(*other))
+    )
 
-    assert bool(common) == (one == other)
+    assert bool(first & second) == (one == other)
 
 
 def test_sessions_spread_over_slots() -> None:

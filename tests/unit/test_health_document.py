@@ -130,6 +130,7 @@ def governed(**changes: Any) -> HealthInputs:  # noqa: ANN401 # fields of Govern
 
 DOWN = replace(WELL, store=StoreStatus(connected=False, last_error="connection refused"))
 UNGUARDED = replace(WELL, is_auth_missing=True)
+BACKUP_AWAY = replace(WELL, is_backup_away=True)
 STOPPING = replace(WELL, is_stopping=True)
 PRESSED = governed(tier=Tier.EMERGENCY)
 BUSY = governed(tier=Tier.STANDARD)
@@ -310,6 +311,7 @@ def test_the_counters_of_the_service_and_of_its_memory_stand_together() -> None:
         (OFF, "ok", 200),
         (DOWN, "warn", 200),
         (UNGUARDED, "warn", 200),
+        (BACKUP_AWAY, "warn", 200),
         (PRESSED, "warn", 200),
         (LOWER, "warn", 200),
         (LATE, "warn", 200),
@@ -337,6 +339,7 @@ def test_the_status_is_a_word_and_a_number(
     [
         (DOWN, "REDIS_URL"),
         (UNGUARDED, "API_KEY"),
+        (BACKUP_AWAY, "BACKUP_REDIS_URL"),
         (PRESSED, "larger dyno"),
         (LOWER, "layer"),
         (LATE, "restart"),

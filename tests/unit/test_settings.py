@@ -49,6 +49,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert settings.limits == Limits()
     assert settings.session_ttl_ms == 30 * 24 * 3600 * 1000
     assert (settings.api_key, settings.redis_url, settings.memory_quota_mb) == (None, None, None)
+    assert (settings.backup_redis_url, settings.enable_session_backup) == (None, True)
     assert settings.is_loopback
     assert settings.enable_memory_optimization
     assert settings.enable_health_check
@@ -115,11 +116,13 @@ def test_a_bad_key_is_refused_without_being_told(key: str) -> None:
 )
 def test_any_address_of_redis_starts_and_is_kept_raw(url: str) -> None:
     assert load_settings({"REDIS_URL": url}).redis_url == url
+    assert load_settings({"BACKUP_REDIS_URL": url}).backup_redis_url == url
 
 
 def test_secrets_are_not_in_the_repr() -> None:
     keys = {"API_KEY": "hush-hush", "API_KEYS": "one:ro:hush-one,two:admin:hush-two"}
-    shown = repr(load_settings({**keys, "REDIS_URL": "redis://:hush-hush@h"}))
+    urls = dict.fromkeys(("REDIS_URL", "BACKUP_REDIS_URL"), "redis://:hush-hush@h")
+    shown = repr(load_settings({**keys, **urls}))
     assert "hush" not in shown
     assert "port=8000" in shown  # the control: it does show the rest
 

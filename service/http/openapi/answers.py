@@ -140,6 +140,14 @@ class ValuePage(Struct):
     next: str | None
 
 
+class Backup(Struct):
+    """A copy of a session's state: as of when, its size as it is stored, how many keys it has."""
+
+    at: Time
+    bytes: Count
+    keys: Count
+
+
 class Lease(Struct):
     """A lease; send its token as Lease-Token."""
 
@@ -233,3 +241,6 @@ class Problem(Struct):
     limit: Maybe[Count] = UNSET
     etag: Maybe[SessionTag | None] = UNSET
     outcome: Maybe[Outcome] = UNSET
+    backup: Maybe[
+        Annotated[bool, Meta(description="The session is gone, but a backup of its state is not.")]
+    ] = UNSET

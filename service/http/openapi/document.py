@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from service import __version__
 from service.access import Scope
-from service.http.openapi import admin, headers, leases, messages, probes, sessions, state
+from service.http.openapi import admin, backups, headers, leases, messages, probes, sessions, state
 from service.http.openapi.answers import Document
 from service.http.openapi.contents import describe_content, describe_types
 from service.http.openapi.operation import Example, Operation
@@ -19,6 +19,7 @@ PAGES = {
     "state": state.OPERATIONS,
     "messages": messages.OPERATIONS,
     "lease": leases.OPERATIONS,
+    "backup": backups.OPERATIONS,
     "admin": admin.OPERATIONS,
     "service": probes.OPERATIONS,
 }

@@ -8,7 +8,13 @@ KINDS = {kind.status: kind for kind in ServiceError.__subclasses__()}
 """One class of errors a status."""
 
 REFINED = {
-    404: ("session_not_found", "key_not_found", "message_not_found", "no_such_path"),
+    404: (
+        "session_not_found",
+        "key_not_found",
+        "message_not_found",
+        "backup_not_found",
+        "no_such_path",
+    ),
     409: (
         "dedupe_mismatch",
         "session_exists",
@@ -16,7 +22,7 @@ REFINED = {
         "idempotency_in_progress",
         "trace_in_progress",
     ),
-    422: ("idempotency_key_reused", "not_mergeable"),
+    422: ("idempotency_key_reused", "not_mergeable", "backup_damaged"),
     423: ("wrong_lease",),
     503: ("journal_full", "overloaded", "relief_failed", "stopping"),
 }

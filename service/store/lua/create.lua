@@ -11,12 +11,6 @@ local FIRST_ELEMENT = 25
 local FIRST_VALUE = FIRST_ELEMENT + ELEMENTS
 local FIRST_END = FIRST_VALUE + 2 * VALUES
 
-local function fill(key, command, first, last, step)
-  in_slices(ARGV, first, last, step, function(from, to)
-    redis.call(command, key, unpack(ARGV, from, to))
-  end)
-end
-
 local found = load()
 if REPLAY then
   local answer = misfit(found)

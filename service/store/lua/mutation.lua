@@ -150,3 +150,10 @@ local function advance(s)
   s.rev = s.rev + 1
   s.updated_at = math.max(NOW, s.updated_at)
 end
+
+-- Gives a key what ARGV has from first to last, in whole steps, none too long.
+local function fill(key, command, first, last, step)
+  in_slices(ARGV, first, last, step, function(from, to)
+    redis.call(command, key, unpack(ARGV, from, to))
+  end)
+end

@@ -1,6 +1,7 @@
 -- Reads a session; its messages and state only if they are not those of the tag that is known.
 -- Needs elements.lua, search.lua and values.lua.
 --
+-- KEYS[4]   the backup of its state, if the caller wants to know whether there is one
 -- ARGV[1]   the tag that the caller holds ('' = none)
 -- ARGV[2]   most bytes to answer with, of texts and of state each: what does not fit is left out,
 --           and so is what is beyond MOST_ELEMENTS; negative = a trial, which may bring no value
@@ -9,20 +10,22 @@
 -- ARGV[7]   only messages since (ms, '' = no bound), ARGV[8] only the one of a digest ('' = any)
 -- ARGV[9]   of these the newest with at most so many bytes of text together ('' = all)
 -- ARGV[10]  '1' = a snapshot: any number of keys, and the dedupe ring
--- ARGV[11]  state: 'none' | 'names' | 'all' | 'some'; ARGV[12] most keys of 'all'
--- ARGV[13..] the keys of 'some'
+-- ARGV[11]  '1' = a use of the session, which renews it if its settings say so
+-- ARGV[12]  state: 'none' | 'names' | 'all' | 'some'; ARGV[13] most keys of 'all'
+-- ARGV[14..] the keys of 'some'
 -- Answers   reply() .. {is the same, window, state, {key, its expiry, ...}, ring}
 --           window = {oldest seq, newest seq, cut short, seq of the digest or 0, {{element ...} ...}}:
 --             they hold all that the window lets in, and may hold more
 --           state = {value or false of each key, as many as fit ...} of 'some',
 --             {name ...} of 'names', {name, value, ...} of 'all': empty if that does not fit
---           {'absent'} | {'too_large', 'keys' or 'names'}
+--           {'absent', is there a backup} | {'too_large', 'keys' or 'names'}
 
 local KNOWN, MOST_BYTES, END, LIMIT = ARGV[1], math.abs(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local IS_TRIAL = tonumber(ARGV[2]) < 0
 local AFTER, BEFORE, SINCE = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local DIGEST, BUDGET, IS_SNAPSHOT = ARGV[8], tonumber(ARGV[9]) or math.huge, ARGV[10] == '1'
-local STATE_PART, MOST_KEYS, FIRST_KEY = ARGV[11], tonumber(ARGV[12]), 13
+local IS_USE, STATE_PART, MOST_KEYS, FIRST_KEY = ARGV[11] == '1', ARGV[12], tonumber(ARGV[13]), 14
+local BACKUP, BACKUP_HEAD_BYTES = KEYS[4], 28  -- as in backup.lua
 local RENEWAL_PAUSE_MS = 1000
 local MOST_NAMES = 30000  -- of state keys that are listed: more would hold Redis for over 20 ms
 local MOST_ELEMENTS = 10000
@@ -151,8 +154,12 @@ local function excess(s)
   if names > MOST_NAMES then return 'names' end
 end
 
+local function has_backup()
+  return BACKUP and redis.call('STRLEN', BACKUP) > BACKUP_HEAD_BYTES
+end
+
 local s = load()
-if not s then return {'absent'} end
+if not s then return {'absent', has_backup() and 1 or 0} end
 local problem = excess(s)
 if problem then return {'too_large', problem, 0} end
 
@@ -164,7 +171,7 @@ if not is_same then
   if END ~= 'none' then window = read_window(s) end
 end
 
-if s.touch == 'access' and NOW - s.renewed_at >= RENEWAL_PAUSE_MS then
+if IS_USE and s.touch == 'access' and NOW - s.renewed_at >= RENEWAL_PAUSE_MS then
   local renewed_at = s.renewed_at
   s.renewed_at = NOW
   -- A server that takes no writes still answers reads.

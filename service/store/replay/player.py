@@ -14,7 +14,7 @@ from service.codec import Header
 from service.errors import StoreFull
 from service.model import SessionRef
 from service.store.arguments import new_gen
-from service.store.keys import gone_key, session_keys, staged_key
+from service.store.keys import backup_key, gone_key, session_keys, staged_key
 from service.store.link import Link
 from service.store.replay.log import (
     RENEWAL,
@@ -196,7 +196,7 @@ class Player:
     async def _play_one(self, entry: Entry, follows: int, gen: str = "") -> tuple[bytes, int]:
         """Return the outcome, and at which revision the session is if that is why it failed."""
         args = [gen or entry.gen, *entry.args[1:]]
-        keys = (*session_keys(entry.ref), gone_key(entry.ref))
+        keys = (*session_keys(entry.ref), gone_key(entry.ref), backup_key(entry.ref))
         try:
             reply = await self._link.run(replay_of(entry.name), keys, [*args, follows, entry.at_ms])
         except StoreFull:
