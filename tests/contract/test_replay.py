@@ -7,12 +7,15 @@ from contextlib import AsyncExitStack
 import pytest
 from redis import Redis
 
-from service.model import Value
+from service.errors import PreconditionFailed, Unavailable
+from service.model import Conditions, Value
+from service.store.keys import session_keys
 from service.writes import Idempotency, SettingsChange
 from tests.polling import eventually
+from tests.proxies import proxy
 from tests.replaying import Process, patiently, process_of
 from tests.servers import Flavour, Server, start_server
-from tests.store_calls import Chat
+from tests.store_calls import CHAT, Chat, ref_of
 
 FLAVOURS: tuple[Flavour, ...] = ("valkey", "redis62")
 
@@ -64,6 +67,12 @@ async def is_true(condition: Callable[[], bool]) -> None:
     await eventually(look, bool)
 
 
+def length(server: Server) -> int:
+    """How many messages Redis holds of the chat."""
+    with Redis.from_url(server.url) as redis:
+        return int(redis.llen(session_keys(CHAT).log)) - 3
+
+
 def lose_all(server: Server) -> None:
     server.kill()
     server.restart()
@@ -107,6 +116,37 @@ async def test_without_a_log_it_is_lost(forgetful: Server) -> None:
         assert await patiently(process.chat().is_absent)
 
 
+async def test_a_refusal_that_is_remembered_is_still_known(
+    forgetful: Server, process: Process
+) -> None:
+    call = Idempotency(b"call", b"print")
+    first = await process.chat().say("1")
+    only_anew = Conditions(if_none_match=(str(first.etag)[1:-1],))
+    with pytest.raises(PreconditionFailed):
+        await process.chat().say("2", idempotency=call, conditions=only_anew)
+    await process.chat().say("3")
+    lose_all(forgetful)
+    await patiently(process.chat().view)
+    with pytest.raises(PreconditionFailed) as again:
+        await process.chat().say("2", idempotency=call, conditions=only_anew)
+    assert again.value.is_replayed
+
+
+async def test_a_copy_is_there_again(forgetful: Server, process: Process) -> None:
+    await write_all_kinds(process.chat())
+    await process.store.create(ref_of("fork"), await process.chat().snapshot())
+    before = await everything_of(process.chat("fork"))
+    lose_all(forgetful)
+    assert await everything_of(process.chat("fork")) == before
+
+
+async def test_a_write_too_large_for_the_log_says_so(forgetful: Server) -> None:
+    async with process_of(forgetful.url, budget_bytes=400_000) as process:
+        assert (await process.chat().say("1")).is_kept
+        assert not (await process.chat().say(f'"{"x" * 200_000}"')).is_kept
+        assert process.log.status.dropped == 1
+
+
 async def test_a_keyed_call_is_still_known(forgetful: Server, process: Process) -> None:
     call = Idempotency(b"call", b"print")
     first = await process.chat().say("1", idempotency=call)
@@ -122,6 +162,24 @@ async def test_a_flushed_server_is_noticed_though_its_connection_holds(
     empty(forgetful)
     await is_true(lambda: process.counters["replays"] > 0)
     assert await patiently(process.chat().texts) == ["1"]
+
+
+async def test_what_nobody_knows_of_closes_the_gap_that_it_left(forgetful: Server) -> None:
+    """The answer to the second write is lost; the third is acknowledged, and follows it."""
+    async with proxy(forgetful.port) as valve, process_of(valve.url) as process:
+        chat = process.chat()
+        await chat.say("1")
+        valve.is_mute = True
+        lost = asyncio.create_task(chat.say("2"))
+        await is_true(lambda: length(forgetful) == 2)
+        valve.cut()
+        with pytest.raises(Unavailable):
+            await lost
+        valve.restore()
+        await patiently(lambda: chat.say("3"))
+        lose_all(forgetful)
+        assert await patiently(chat.texts) == ["1", "2", "3"]
+        assert process.counters["replayLostWrites"] == 0
 
 
 async def test_what_was_deleted_stays_so(forgetful: Server, three: list[Process]) -> None:

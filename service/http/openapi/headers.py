@@ -54,8 +54,8 @@ TOLD: dict[str, Document] = {
         "schema": _SECONDS,
     },
     "Durability": {
-        "description": "What holds the write: redis = Redis applied it; memory = this process.",
-        "schema": {"enum": ["redis", "memory"]},
+        "description": "What holds the write: Redis, with this process's log; its memory.",
+        "schema": {"enum": ["redis", "redis+replay", "memory"]},
     },
     "Preference-Applied": {
         "description": "The write waits in memory, as it was preferred.",
