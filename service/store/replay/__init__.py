@@ -3,6 +3,7 @@
 log        the writes that this process made, bounded in bytes
 identity   which Redis it is, and which processes write to it
 rounds     how the processes wait for each other
+known      what a process was told last of a session
 player     plays a log again, alone and together with others
 recovery   the whole of it, before a connection may be used
 """

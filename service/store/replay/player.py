@@ -5,8 +5,7 @@ What is there already is known by its revision, so playing too much changes noth
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from service.model import SessionRef
 from service.store.arguments import new_gen
 from service.store.keys import backup_key, gone_key, session_keys, staged_key
 from service.store.link import Link
+from service.store.replay.known import Known
 from service.store.replay.log import (
     RENEWAL,
     Entry,
@@ -32,52 +32,15 @@ from service.store.scripts import replay_of, script
 AT_ONCE, AT_ONCE_BYTES = 256, 262_144
 """Entries that are on their way at the same time, and of how many bytes together."""
 
+LOOKED_AT_ONCE = 200
+"""Entries of the log: about a millisecond of the event loop."""
+
 SESSIONS_AT_ONCE = 16
 DESCRIBED_AT_ONCE = 1_000
 DESCRIBED_BY_CALL = 100
 
 _PLAYED = b"ok"
 _FAILED = frozenset((b"gap", b"other", b"absent", b"full"))
-
-
-@dataclass(slots=True)
-class _Known:
-    """What this process was told last of a session; 0 = it was not told when that was."""
-
-    gen: str = ""
-    rev: int = 0
-    updated_ms: int = 0
-    renewed_ms: int = 0
-    is_deleted: bool = False
-    deleted: set[str] = field(default_factory=set)
-    """Gens of this id that are gone."""
-
-    def hear(self, entry: Entry) -> None:
-        """Take an entry into account that is newer than all before."""
-        if entry.gen != self.gen:
-            self.renewed_ms = 0
-        if (entry.gen, entry.rev) != (self.gen, self.rev):
-            self.gen, self.rev, self.updated_ms = entry.gen, entry.rev, 0
-        self.updated_ms = self.updated_ms or entry.updated_ms
-        self.renewed_ms = max(self.renewed_ms, entry.renewed_ms)
-        self.is_deleted = entry.name == "delete"
-        if self.is_deleted:
-            self.deleted.add(entry.gen)
-
-    def is_there(self, header: Header | None) -> bool:
-        """Whether Redis has all of it, or more."""
-        if header is None or header.gen != self.gen:
-            return self.is_deleted
-        if self.is_deleted or header.rev < self.rev:
-            return False
-        return header.created_at + header.renewed_after >= self.renewed_ms
-
-    def is_contradicted(self, header: Header | None) -> bool:
-        """Whether another write than the one that was told has led to the same revision."""
-        if header is None or (header.gen, header.rev) != (self.gen, self.rev):
-            return False
-        updated_ms = header.created_at + header.updated_after
-        return not self.is_deleted and self.updated_ms not in {0, updated_ms}
 
 
 class _Staged(NamedTuple):
@@ -95,7 +58,7 @@ class Player:
         self._link = link
         self._log = log
         self._id = process_id.encode()
-        self._missing: dict[SessionRef, _Known] = {}
+        self._missing: dict[SessionRef, Known] = {}
         self._headers: dict[SessionRef, Header] = {}
         self._stuck: set[SessionRef] = set()
         self._over: Sequence[SessionRef] = ()
@@ -103,9 +66,9 @@ class Player:
 
     async def look(self) -> None:
         """Find out which sessions Redis does not have as they were told."""
-        known: dict[SessionRef, _Known] = defaultdict(_Known)
-        for entry in self._log.entries():
-            if entry.rev:
+        known: dict[SessionRef, Known] = defaultdict(Known)
+        async for entries in self._portions(lambda entry: entry.rev > 0):
+            for entry in entries:
                 known[entry.ref].hear(entry)
         refs = list(known)
         for first in range(0, len(refs), DESCRIBED_AT_ONCE):
@@ -116,7 +79,7 @@ class Player:
     def _compare(
         self,
         refs: Sequence[SessionRef],
-        known: dict[SessionRef, _Known],
+        known: dict[SessionRef, Known],
         headers: dict[SessionRef, Header],
     ) -> None:
         for ref in refs:
@@ -132,7 +95,7 @@ class Player:
 
     async def play_alone(self) -> None:
         """Play what follows what is there, and find out where writes of others are needed."""
-        for entries in _portions(each for each in self._log.entries() if self._is_due(each)):
+        async for entries in self._portions(self._is_due):
             outcomes = await self._play(entries)
             for entry, outcome in zip(entries, outcomes, strict=True):
                 if outcome in _FAILED:
@@ -140,8 +103,7 @@ class Player:
 
     async def stage(self) -> None:
         """Put what could not be played where all can see it."""
-        wanted = (each for each in self._log.entries() if each.ref in self._stuck)
-        for entries in _portions(each for each in wanted if self._is_wanted(each)):
+        async for entries in self._portions(self._is_stuck):
             by_session: dict[SessionRef, list[Entry]] = defaultdict(list)
             for entry in entries:
                 by_session[entry.ref].append(entry)
@@ -166,16 +128,36 @@ class Player:
     async def clear(self) -> None:
         """Take away what was there for the time of the replay."""
         keys = [staged_key(ref) for ref in self._stuck]
-        keys += [gone_key(ref) for ref, known in self._missing.items() if known.deleted]
+        keys += [gone_key(ref) for ref, known in self._missing.items() if known.has_deleted]
         for first in range(0, len(keys), AT_ONCE):
             part = keys[first : first + AT_ONCE]
             await asyncio.gather(*(self._link.command("UNLINK", key, aim=key) for key in part))
+
+    async def _portions(self, is_wanted: Callable[[Entry], bool]) -> AsyncIterator[Sequence[Entry]]:
+        """Divide entries of the log into what may be on its way at the same time."""
+        part: list[Entry] = []
+        size = 0
+        for number, entry in enumerate(self._log.entries()):
+            if number % LOOKED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # others have their turn, too
+            if not is_wanted(entry):
+                continue
+            part.append(entry)
+            size += sum(len(each) for each in entry.args if isinstance(each, bytes))
+            if len(part) >= AT_ONCE or size >= AT_ONCE_BYTES:
+                yield part
+                part, size = [], 0
+        if part:
+            yield part
 
     def _is_due(self, entry: Entry) -> bool:
         if entry.ref in self._stuck or not entry.rev or not self._is_wanted(entry):
             return False
         header = self._headers.get(entry.ref)
         return header is None or header.gen != entry.gen or entry.follows >= header.rev
+
+    def _is_stuck(self, entry: Entry) -> bool:
+        return entry.ref in self._stuck and self._is_wanted(entry)
 
     def _is_wanted(self, entry: Entry) -> bool:
         """Whether an entry is of the last life of a session that is missing, or has ended one.
@@ -266,20 +248,6 @@ class Player:
         args = (known.gen, known.rev, known.renewed_ms, new_gen(), int(is_last))
         reply = await self._link.run(script("settle"), session_keys(ref), args)
         return reply == [_PLAYED, 1]
-
-
-def _portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Divide entries into what may be on its way at the same time."""
-    part: list[Entry] = []
-    size = 0
-    for entry in entries:
-        part.append(entry)
-        size += sum(len(each) for each in entry.args if isinstance(each, bytes))
-        if len(part) >= AT_ONCE or size >= AT_ONCE_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
 
 
 def _lives(staged: Iterable[_Staged]) -> Iterator[tuple[str, list[_Staged]]]:
