@@ -1,0 +1,47 @@
+"""Two services on one Redis: no read is older than the contract allows, and /health says why."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from scripts.faulting.coherence import measure_lags, pair, record
+from scripts.faulting.history import Event, Kind, check
+
+CALLS = 800
+DELAY_SECONDS = 0.5
+"""More than a busy machine lets a process wait."""
+
+
+def aged(events: Sequence[Event]) -> list[Event]:
+    """Let one read answer what an older one did, long after a write was acknowledged."""
+    reads = [it for it in events if it.is_read and it.version]
+    for index in range(len(reads) - 1, 0, -1):
+        late = reads[index]
+        before = [it for it in reads[:index] if _is_older(it, late)]
+        if before:
+            stale = replace(late, version=before[-1].version, numbers=before[-1].numbers)
+            return [stale if it is late else it for it in events]
+    raise AssertionError("no read saw more than another one")
+
+
+def _is_older(read: Event, late: Event) -> bool:
+    if read.version is None or late.version is None or late.kind is not Kind.READ_REDIS:
+        return False
+    return read.version.gen == late.version.gen and read.version.rev < late.version.rev - 2
+
+
+@pytest.mark.parametrize(("may_track", "told"), [(True, "tracking"), (False, "none")])
+async def test_no_read_is_older_than_it_may_be(told: str, *, may_track: bool) -> None:
+    async with pair(may_track=may_track) as services:
+        assert [service.redis()["invalidation"] for service in services] == [told, told]
+        ports = [service.port for service in services]
+        lags = await measure_lags(ports, 5)
+        events = await record(ports, CALLS, Random(1))
+        hits = [service.health()["hotTier"]["hits"] for service in services]
+
+    assert len(lags) == 5
+    assert all(hits)
+    assert check(events, delay_seconds=DELAY_SECONDS) == []
+    assert check(aged(events), delay_seconds=DELAY_SECONDS) != []
