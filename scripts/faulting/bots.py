@@ -150,9 +150,7 @@ class Bot(Caller):
         reply = await self.read(port, path, NO_CACHE * is_fresh)
         if reply is None:
             return
-        verdict = self.scene.ledger.check_value(path, value_of(reply))
-        # An answer that is not true is invented, whatever is there in the end.
-        self.scene.seen = self.scene.seen._replace(invented=self.scene.seen.invented + any(verdict))
+        self.scene.untrue += any(self.scene.ledger.check_value(path, value_of(reply)))
 
     def _path(self) -> str:
         return self.scene.random.choice(tuple(self._deleted))

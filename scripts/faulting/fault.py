@@ -33,9 +33,10 @@ class Fault:
 
     `act` makes the fault, and lifts it when its block ends; it is held for about `seconds`.
     `shows`: words of an answer that proves that it was one. `added_ms`: what it adds by itself to
-    the time of an answer. `needs_replay`: Redis loses its memory, so only a service that plays its
-    writes again keeps its word. `writers`: how many of the services the clients write to; None =
-    all. `at_home`: each client has a service, and a session, of its own.
+    the time of an answer; `waits_ms`: to that of healing. `needs_replay`: Redis loses its memory,
+    so only a service that plays its writes again keeps its word. `writers`: how many of the
+    services the clients write to; None = all. `at_home`: each client has a service, and a session,
+    of its own.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Fault:
     environ: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 1.5
     added_ms: float = 0.0
+    waits_ms: float = 0.0
     processes: tuple[int, ...] = (1,)
     writers: int | None = None
     at_home: bool = False

@@ -14,6 +14,8 @@ from tests.processes import ORDERLY, Service
 from tests.uploads import END_SECONDS, SlowUpload
 
 UPLOADS = 3
+GAP_WAIT_MS = 2_000
+"""Survivors wait so long for writes that only the dead process had."""
 
 
 async def end(stage: Stage, service: Service) -> None:
@@ -127,6 +129,7 @@ FAULTS = (
         act=killed_with_redis,
         processes=(3,),
         at_home=True,
+        waits_ms=GAP_WAIT_MS,
         needs_replay=True,
     ),
 )

@@ -72,7 +72,7 @@ def row(results: Sequence[Result]) -> tuple[str, ...]:
         f"{max(it.worst_ms for it in results):.0f}",
         f"{sum(it.acknowledged for it in results):,}",
         f"{sum(it.verdict.lost for it in results):,}",
-        f"{sum(it.verdict.invented for it in results):,}",
+        f"{sum(it.verdict.invented + it.untrue for it in results):,}",
         "never" if is_never else f"{max(it.heal_ms or 0 for it in results):.0f}",
         "; ".join(remarks),
     )

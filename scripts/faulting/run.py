@@ -55,6 +55,7 @@ class Result:
     worst_ms: float
     acknowledged: int
     verdict: Verdict
+    untrue: int
     heal_ms: float | None
     erased: int
     may_lose: int | None
@@ -70,7 +71,7 @@ class Result:
         rules = (
             (self.worst_ms > most_ms, f"an answer took {self.worst_ms:.0f} ms"),
             (self.heal_ms is None, "it did not heal"),
-            ((self.heal_ms or 0) > HEAL_MS, "it healed late"),
+            ((self.heal_ms or 0) > HEAL_MS + self.order.fault.waits_ms, "it healed late"),
             (self.erased == 0, "a session that was taken away is not missed"),
         )
         broken = [words for is_broken, words in rules if is_broken] + self.broken
@@ -94,7 +95,12 @@ class Result:
         if self.may_lose is None:
             return []
         lost, invented = self.verdict
-        rules = ((lost > self.may_lose, f"{lost} lost"), (invented > 0, f"{invented} invented"))
+        rules = (
+            (lost > self.may_lose, f"{lost} lost"),
+            (invented > 0, f"{invented} invented"),
+            # Of what may be lost a read may say so.
+            (self.untrue > 0 and not self.may_lose, f"{self.untrue} reads were not true"),
+        )
         return [words for is_broken, words in rules if is_broken]
 
 
@@ -113,13 +119,14 @@ async def rehearse(order: Order) -> Result:
             heal_ms = await _suffer(stage, fault)
             await asyncio.sleep(AFTER_SECONDS)
             scene.end()
-        verdict = scene.seen.plus(await read_back(scene))
+        verdict = await read_back(scene)
         return Result(
             order=order,
             answers=scene.answers.seen,
             worst_ms=scene.answers.worst_ms,
             acknowledged=scene.ledger.acknowledged,
             verdict=verdict,
+            untrue=scene.untrue,
             heal_ms=heal_ms,
             erased=await _missed(stage),
             may_lose=scene.may_lose,

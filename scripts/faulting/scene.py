@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from random import Random
 
-from scripts.faulting.ledger import Fate, Ledger, Verdict
+from scripts.faulting.ledger import Fate, Ledger
 from scripts.storming.wire import Reply
 
 DETAIL = re.compile(rb'"detail":"([^"]*)"')
@@ -47,14 +47,15 @@ class Answers:
 class Scene:
     """A row while it runs. `broken` = sentences on promises that did not hold.
 
-    `may_lose`: what nobody promises to keep, in writes; None = everything.
+    `may_lose`: what nobody promises to keep, in writes; None = everything. `untrue` = reads that
+    told of less, or of more, than there had to be.
     """
 
     ports: list[int]
     random: Random
     ledger: Ledger = field(default_factory=Ledger)
     answers: Answers = field(default_factory=Answers)
-    seen: Verdict = field(default_factory=Verdict)
+    untrue: int = 0
     may_lose: int | None = 0
     remarks: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
