@@ -32,7 +32,7 @@ DIED_SECONDS = 1.0
 """Before the end of power: what everysec may not have brought to the disk yet."""
 
 PAUSE_MS = 2_000
-MANY_KEYS = 20_000
+MANY_KEYS = 10_000
 LOAD_DELAY_US = 100
 MAX_CLIENTS = 20
 CALLERS = 200
