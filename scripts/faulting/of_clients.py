@@ -30,23 +30,23 @@ async def send_and_go(scene: Scene, number: int, *, share: float, fate: Fate) ->
     writer.transport.abort()
 
 
+async def send_all_and_go(scene: Scene, *, share: float, fate: Fate) -> None:
+    """Let many clients do so at once."""
+    calls = (send_and_go(scene, FIRST + n, share=share, fate=fate) for n in range(CALLS))
+    await asyncio.gather(*calls)
+
+
 @asynccontextmanager
 async def hung_up_in_between(stage: Stage) -> AsyncIterator[None]:
     """Nine tenths of a request come: nothing may be done."""
-    calls = (
-        send_and_go(stage.scene, FIRST + n, share=0.9, fate=Fate.REFUSED) for n in range(CALLS)
-    )
-    await asyncio.gather(*calls)
+    await send_all_and_go(stage.scene, share=0.9, fate=Fate.REFUSED)
     yield
 
 
 @asynccontextmanager
 async def gone_after_sending(stage: Stage) -> AsyncIterator[None]:
     """The whole request comes, and nobody waits for the answer: it is done once, or not at all."""
-    calls = (
-        send_and_go(stage.scene, FIRST + n, share=1.0, fate=Fate.UNKNOWN) for n in range(CALLS)
-    )
-    await asyncio.gather(*calls)
+    await send_all_and_go(stage.scene, share=1.0, fate=Fate.UNKNOWN)
     yield
 
 

@@ -3,8 +3,6 @@
 What the other tests prove of a row, and which: docs/decisions/0025.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from scripts.faulting.__main__ import FAULTS
 from scripts.faulting.ledger import Verdict
 from scripts.faulting.run import Order, Result, rehearse
-from tests.processes import ROOT, clean_environ
+from tests.processes import run_script
 
 
 async def run(name: str, *, is_control: bool = False) -> Result:
@@ -36,16 +34,7 @@ async def test_a_redis_that_forgets_is_seen_to_lose() -> None:
 
 
 def test_the_command_tells_and_writes_what_happened(tmp_path: Path) -> None:
-    words = ("--fault", "half-open", "--out", str(tmp_path))
-    ended = subprocess.run(
-        [sys.executable, "-m", "scripts.faulting", *words],
-        cwd=ROOT,
-        env=clean_environ(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
+    ended = run_script("scripts.faulting", "--fault", "half-open", "--out", str(tmp_path))
     (line,) = [line for line in ended.stdout.splitlines() if "(`half-open`)" in line]
     _, services, runs, answers, _, acknowledged, lost, invented, heals, _ = line.split(" | ")
     assert (services, runs, lost, invented) == ("1", "1", "0", "0")
