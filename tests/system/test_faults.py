@@ -36,10 +36,13 @@ async def test_a_redis_that_forgets_is_seen_to_lose() -> None:
 def test_the_command_tells_and_writes_what_happened(tmp_path: Path) -> None:
     ended = run_script("scripts.faulting", "--fault", "half-open", "--out", str(tmp_path))
     (line,) = [line for line in ended.stdout.splitlines() if "(`half-open`)" in line]
-    _, services, runs, answers, _, acknowledged, lost, invented, heals, _ = line.split(" | ")
+    _, services, runs, answers, _, acknowledged, lost, invented, control, heals, _ = line.split(
+        " | "
+    )
     assert (services, runs, lost, invented) == ("1", "1", "0", "0")
     assert "503 unavailable unknown" in answers
     assert int(acknowledged.replace(",", "")) > 0
+    assert int(control.replace(",", "")) > 0
     assert heals != "never"
     # On a busy machine an answer may be late.
     assert ended.returncode == ("FAILED" in ended.stdout), ended.stdout + ended.stderr
