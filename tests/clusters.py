@@ -24,7 +24,7 @@ HIGHEST_PORT = 55_000
 PASSWORD = "of-all-nodes"
 OPTIONS = (
     *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
-    *("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"),
+    *("--cluster-require-full-coverage", "no"),
     *("--requirepass", PASSWORD, "--masterauth", PASSWORD),
 )
 

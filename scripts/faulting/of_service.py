@@ -8,7 +8,7 @@ from contextlib import ExitStack, asynccontextmanager, closing
 from scripts.faulting.bots import STRIDE
 from scripts.faulting.fault import Fault
 from scripts.faulting.ledger import Fate
-from scripts.faulting.of_redis import AOF
+from scripts.faulting.of_redis import AOF_ALWAYS
 from scripts.faulting.stage import Stage
 from tests.processes import ORDERLY, Service
 from tests.uploads import END_SECONDS, SlowUpload
@@ -105,7 +105,7 @@ FAULTS = (
         name="sigterm-no-redis",
         title="SIGTERM with Redis down",
         act=ended_without_redis,
-        options=AOF,
+        options=AOF_ALWAYS,
         shows="503 unavailable not_applied",
         seconds=0.5,
     ),
