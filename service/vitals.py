@@ -137,6 +137,13 @@ class StoreStatus:
     clients: int | None = None
     connections_max: int | None = None
     last_error: str | None = None
+    is_tracking: bool = False
+    """Whether Redis tells of every key that changes."""
+
+    @property
+    def evicts(self) -> bool:
+        """Whether it deletes what it has acknowledged, rather than refusing what is new."""
+        return self.max_memory_bytes is not None and self.policy not in {None, "noeviction"}
 
     @property
     def fraction(self) -> float | None:

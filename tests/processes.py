@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMAND = (sys.executable, "-m", "service")
 READY_SECONDS = 20.0
 POLL_SECONDS = 0.01
+SCRIPT_SECONDS = 50.0
 
 Document = dict[str, Any]
 
@@ -183,6 +184,19 @@ def run_service(**environ: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         timeout=READY_SECONDS,
+    )
+
+
+def run_script(module: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of scripts/ to its end, on small work."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *words],
+        cwd=ROOT,
+        env=clean_environ(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SCRIPT_SECONDS,
     )
 
 

@@ -5,10 +5,14 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis import Redis
+from redis.exceptions import RedisError
+
+from tests.polling import eventually
 from tests.servers import HOST, Server, binary, free_port, start_server
 
 NAME = "mymaster"
@@ -36,10 +40,11 @@ class Guarded:
 def start_guarded() -> Iterator[Guarded]:
     """Run a primary and a replica under three sentinels, two of which decide."""
     secret = ("--requirepass", PASSWORD, "--masterauth", PASSWORD)
+    options = (*secret, "--repl-diskless-sync-delay", "0")
     with ExitStack() as stack:
-        primary = stack.enter_context(start_server("valkey", *secret))
+        primary = stack.enter_context(start_server("valkey", *options))
         replica = stack.enter_context(
-            start_server("valkey", *secret, "--replicaof", f"{HOST} {primary.port}")
+            start_server("valkey", *options, "--replicaof", f"{HOST} {primary.port}")
         )
         ports = tuple(free_port() for _ in range(COUNT))
         sentinels = tuple(stack.enter_context(_sentinel(port, primary.port)) for port in ports)
@@ -65,3 +70,17 @@ def _sentinel(port: int, primary_port: int) -> Iterator[subprocess.Popen[bytes]]
         process.kill()
         process.wait()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+async def until_all_know_all(guarded: Guarded) -> None:
+    """Wait until the sentinels could let the replica take over."""
+
+    async def facts() -> set[tuple[int, int]]:
+        seen = set()
+        for port in guarded.ports:
+            with suppress(RedisError), Redis(host=HOST, port=port) as sentinel:
+                told = sentinel.sentinel_master(NAME)
+                seen.add((told["num-slaves"], told["num-other-sentinels"]))
+        return seen
+
+    await eventually(facts, lambda seen: seen == {(1, 2)}, within_seconds=20)

@@ -6,14 +6,16 @@ with start_server("valkey", "--appendonly", "yes") as server:
     server.restart()  # the same port, the same data
 """
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -60,6 +62,7 @@ class Server:
     directory: Path
     options: tuple[str, ...]
     process: subprocess.Popen[bytes]
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -117,7 +120,7 @@ class Server:
         """Start it anew on the same port and data; `options` take the place of the former ones."""
         self.stop()
         self.options = options or self.options
-        self.process = _spawn(self.flavour, self.port, self.directory, self.options)
+        self.process = _spawn(self.flavour, self.port, self.directory, self.options, self.environ)
         return self.wait_until_ready()
 
     def close(self) -> None:
@@ -137,13 +140,24 @@ class Server:
         self.close()
 
 
-def start_server(flavour: Flavour, *options: str, port: int | None = None) -> Server:
+def start_server(
+    flavour: Flavour,
+    *options: str,
+    port: int | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Server:
     """Start a server on a free port; `options` are its command line: `"--maxmemory", "5mb"`."""
     port, directory = port or free_port(), Path(tempfile.mkdtemp(prefix="ballast-test-"))
+    environ = environ or {}
     try:
-        process = _spawn(flavour, port, directory, options)
+        process = _spawn(flavour, port, directory, options, environ)
         server = Server(
-            flavour=flavour, port=port, directory=directory, options=options, process=process
+            flavour=flavour,
+            port=port,
+            directory=directory,
+            options=options,
+            process=process,
+            environ=environ,
         )
         return server.wait_until_ready()
     except BaseException:
@@ -156,8 +170,14 @@ def _log_path(directory: Path) -> Path:
 
 
 def _spawn(
-    flavour: Flavour, port: int, directory: Path, options: tuple[str, ...]
+    flavour: Flavour,
+    port: int,
+    directory: Path,
+    options: tuple[str, ...],
+    environ: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
     fixed = ("--port", str(port), "--bind", HOST, "--dir", str(directory), "--save", "")
     with _log_path(directory).open("ab") as log:
-        return subprocess.Popen([binary(flavour), *fixed, *options], stdout=log, stderr=log)
+        return subprocess.Popen(
+            [binary(flavour), *fixed, *options], stdout=log, stderr=log, env=os.environ | environ
+        )

@@ -187,6 +187,7 @@ def _redis(store: StoreStatus, pressure: RedisPressureStatus) -> Document:
         "policy": store.policy,
         "persistence": store.persistence,
         "tlsVerified": store.tls_verified,
+        "invalidation": "tracking" if store.is_tracking else "none",
         "clients": store.clients,
         "connectionsMax": store.connections_max,
         "lastError": store.last_error,

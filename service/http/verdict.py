@@ -1,9 +1,9 @@
 """What the figures of /health come to: one word, and what to do about what is wrong.
 
 ok    all is well. The standard tier too: evicting what Redis has is daily work, no news
-warn  it serves, but somebody should look: Redis down or nearly full, messages dropped for that, the
-      server of the backups down, no API key, emergency tier, a quota that is too small, a leak, a
-      lower layer looks after memory
+warn  it serves, but somebody should look: Redis down or nearly full, messages dropped for that, or
+      it evicts; writes lost, the server of the backups down, no API key, emergency tier, a quota
+      that is too small, a leak, a lower layer looks after memory
 fail  it is stopping, or nobody looks after memory any more; the only one that is a 503
 """
 
@@ -75,6 +75,7 @@ def judge(inputs: HealthInputs) -> HealthStatus:
         inputs.leak.is_suspected,
         pressure.dropped_messages > 0,
         inputs.replay.lost_writes > 0,
+        inputs.store.evicts,
     )
     if any(needs_somebody):
         return HealthStatus.WARN
@@ -142,8 +143,13 @@ def _replay_warnings(replay: ReplayStatus) -> Iterator[str]:
 
 
 def _redis_warnings(inputs: HealthInputs) -> Iterator[str]:
-    """Say how full Redis is, and what was lost by that."""
+    """Say how full Redis is, and what was or will be lost by that."""
     pressure, usage = inputs.redis_pressure, usage_percent(inputs.store)
+    if inputs.store.evicts:
+        yield (
+            f"Redis deletes sessions by itself when it is full ({inputs.store.policy}): set its"
+            " maxmemory-policy to noeviction; until then what was acknowledged may vanish."
+        )
     if pressure.tier is not Tier.NORMAL and usage is not None:
         is_emergency = pressure.tier is Tier.EMERGENCY
         yield (

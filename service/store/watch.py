@@ -35,7 +35,9 @@ class Watch:
     @property
     def status(self) -> StoreStatus:
         """What the last look saw; every call of the service tells whether Redis answers."""
-        return replace(self._status, connected=self._link.is_answering)
+        return replace(
+            self._status, connected=self._link.is_answering, is_tracking=self._link.is_tracking
+        )
 
     async def run(self, *, is_active: bool = True) -> None:
         """Look, wait, look again, sooner while Redis is away; not active = only while it is."""

@@ -2,11 +2,9 @@
 
 import signal
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 import pytest
 from redis import Redis
-from redis.exceptions import RedisError
 
 from service.errors import Outcome, Unavailable
 from service.model import TlsVerify
@@ -14,7 +12,7 @@ from service.store import Link, RedisTarget
 from service.store.topology import SENTINEL_PORT, Sentinels, topology_of
 from tests.polling import eventually
 from tests.scripts_of_tests import COUNT
-from tests.sentinels import NAME, Guarded, start_guarded
+from tests.sentinels import NAME, Guarded, start_guarded, until_all_know_all
 from tests.servers import HOST, Server, free_port
 
 
@@ -32,20 +30,6 @@ async def count(link: Link) -> int | None:
         return int((await link.run(COUNT, [b"n"], []))[0])
     except Unavailable:
         return None
-
-
-async def until_all_know_all(guarded: Guarded) -> None:
-    """Wait until the sentinels could let the replica take over."""
-
-    async def facts() -> set[tuple[int, int]]:
-        seen = set()
-        for port in guarded.ports:
-            with suppress(RedisError), Redis(host=HOST, port=port) as sentinel:
-                told = sentinel.sentinel_master(NAME)
-                seen.add((told["num-slaves"], told["num-other-sentinels"]))
-        return seen
-
-    await eventually(facts, lambda seen: seen == {(1, 2)}, within_seconds=20)
 
 
 async def test_the_link_follows_the_primary(guarded: Guarded) -> None:

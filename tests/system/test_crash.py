@@ -1,26 +1,17 @@
 """The crash rehearsal in small: nothing that was acknowledged is lost, and the count is true."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, clean_environ
+from tests.processes import run_script
 
 MESSAGES = 1_500
 
 
 def rehearse(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "scripts.crashing", *arguments],
-        cwd=ROOT,
-        env=clean_environ(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
+    return run_script("scripts.crashing", *arguments)
 
 
 def rows(table: str) -> dict[str, list[int]]:

@@ -3,8 +3,6 @@
 Each has its control: without admission the same storm kills it, or passes the emergency mark.
 """
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from scripts.storming import report
 from scripts.storming.__main__ import CONTROLS
 from scripts.storming.run import ADMISSION, Order, rehearse
 from scripts.storming.stage import can_group
-from tests.processes import ROOT, clean_environ
+from tests.processes import run_script
 
 REASON = can_group()
 in_a_group = pytest.mark.skipif(bool(REASON), reason=REASON)
@@ -64,15 +62,7 @@ def test_without_a_group_the_quota_is_told_and_the_process_is_weighed() -> None:
 
 def test_the_command_tells_and_writes_what_happened(tmp_path: Path) -> None:
     words = ("--load", "idle", "--seconds", "1", "--quota", "192", "--out", str(tmp_path))
-    ended = subprocess.run(
-        [sys.executable, "-m", "scripts.storming", *words],
-        cwd=ROOT,
-        env=clean_environ(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
+    ended = run_script("scripts.storming", *words)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "| `idle` | 192 | yes |" in ended.stdout
     assert (tmp_path / "storms.md").exists()

@@ -55,3 +55,13 @@ def test_each_finer_code_is_in_the_api_page(status: int, code: str) -> None:
 def test_each_link_of_a_page_leads_to_a_file(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+FAULTS = (ROOT / "docs" / "decisions" / "0025-faults.md").read_text()
+PROOFS = re.findall(r"`(\w+/test_\w+\.py)(?:: (\w+))?`", FAULTS)
+
+
+@pytest.mark.parametrize(("path", "name"), PROOFS)
+def test_each_test_that_is_said_to_prove_a_fault_is_there(path: str, name: str) -> None:
+    source = (ROOT / "tests" / path).read_text()
+    assert re.search(rf"def test_\w*{name}", source)

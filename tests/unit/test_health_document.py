@@ -131,6 +131,9 @@ def governed(**changes: Any) -> HealthInputs:  # noqa: ANN401 # fields of Govern
 DOWN = replace(WELL, store=StoreStatus(connected=False, last_error="connection refused"))
 UNGUARDED = replace(WELL, is_auth_missing=True)
 BACKUP_AWAY = replace(WELL, is_backup_away=True)
+EVICTING = replace(
+    WELL, store=replace(WELL.store, max_memory_bytes=100 * MIB, policy="allkeys-lru")
+)
 STOPPING = replace(WELL, is_stopping=True)
 PRESSED = governed(tier=Tier.EMERGENCY)
 BUSY = governed(tier=Tier.STANDARD)
@@ -192,7 +195,7 @@ def test_the_keys_are_those_of_the_contract() -> None:
     assert document["redis"].keys() == {
         *("connected", "latencyMs", "usedMemory", "maxMemory", "policy", "persistence"),
         *("usage", "pressure"),
-        *("tlsVerified", "clients", "connectionsMax", "lastError"),
+        *("tlsVerified", "invalidation", "clients", "connectionsMax", "lastError"),
     }
     assert document["durability"] == {
         "writes": "redis+replay",
@@ -318,6 +321,7 @@ def test_the_counters_of_the_service_and_of_its_memory_stand_together() -> None:
         (FILLING, "ok", 200),
         (FULL, "warn", 200),
         (LOSSY, "warn", 200),
+        (EVICTING, "warn", 200),
         (STOPPING, "fail", 503),
         (LOST, "fail", 503),
     ],
@@ -352,6 +356,7 @@ def test_the_status_is_a_word_and_a_number(
         (FULL, "Redis is 91 % full: soon writes are answered 507."),
         (LOSSY, "12345 messages of 67 sessions were dropped"),
         (LOSSY, "REDIS_EMERGENCY_KEEP_MESSAGES is 100"),
+        (EVICTING, "(allkeys-lru): set its maxmemory-policy to noeviction"),
     ],
 )
 def test_a_warning_says_what_to_do(inputs: HealthInputs, setting: str) -> None:
@@ -377,6 +382,23 @@ def test_the_fullness_of_redis_is_told(
 ) -> None:
     redis = read(inputs)["redis"]
     assert (redis["usage"], redis["pressure"]) == (usage, pressure)
+
+
+@pytest.mark.parametrize("policy", ["noeviction", None])
+def test_a_redis_that_refuses_what_is_too_much_is_well(policy: str | None) -> None:
+    store = replace(EVICTING.store, policy=policy)
+    assert build_health(replace(EVICTING, store=store)).document["status"] == "ok"
+
+
+def test_a_redis_that_is_never_full_evicts_nothing() -> None:
+    store = replace(EVICTING.store, max_memory_bytes=None)
+    assert read(replace(EVICTING, store=store))["warnings"] == []
+
+
+def test_it_says_how_it_hears_of_changes() -> None:
+    assert read(WELL)["redis"]["invalidation"] == "none"
+    told = replace(WELL, store=replace(WELL.store, is_tracking=True))
+    assert read(told)["redis"]["invalidation"] == "tracking"
 
 
 def test_nothing_is_warned_of_a_fullness_that_nobody_can_tell() -> None:
