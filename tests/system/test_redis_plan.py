@@ -1,6 +1,7 @@
 """A plan of 25 MB that fills: the warning, the packing, and every message as it was sent."""
 
 import asyncio
+import re
 from base64 import b64encode
 from collections.abc import Iterator
 from random import Random
@@ -129,7 +130,7 @@ def test_a_plan_that_is_full_of_what_cannot_shrink(plan: Server, environ: dict[s
 
     lost = sum(MESSAGES - count for count in counts)
     assert told["redisDroppedMessages"] == lost
-    assert "🚨 Redis usage critical: 9" in log
+    assert re.search(r"🚨 Redis usage critical: (9|10)\d\.", log)  # buffers count, too
     if environ:
         assert lost > 0
         assert all(50 <= count <= MESSAGES for count in counts)
