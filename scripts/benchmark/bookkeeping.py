@@ -16,7 +16,7 @@ from scripts.benchmark.density import (
     weigh_logins,
 )
 from scripts.benchmark.figures import BenchmarkError, Figure, Findings, Table
-from scripts.benchmark.processes import ROOT, module, redis_url, running_service
+from scripts.benchmark.processes import ROOT, WEIGHED, module, redis_url, running_service
 from scripts.benchmark.redis_bytes import emptied, fill_lists
 from scripts.benchmark.size import Size
 from tests.servers import start_server
@@ -32,7 +32,7 @@ def measure_bookkeeping(chat: Chat, *, size: Size, scale: int, tell: Tell) -> Fi
     """Weigh everything on one Redis."""
     with (
         start_server("valkey", "--maxclients", "2000") as server,
-        running_service(server.port) as service,
+        running_service(server.port, **WEIGHED) as service,
         Redis.from_url(redis_url(server.port)) as redis,
     ):
         filler = Filler(redis=redis, port=service.port, patience=size.patience)

@@ -9,7 +9,7 @@ from scripts.benchmark.corpus import Chat, Shape, even, uneven
 from scripts.benchmark.density import Density, Filler, warm, weigh_shape
 from scripts.benchmark.growth import Growth, measure_growth
 from scripts.benchmark.hot_tier import HotTier, weigh_hot_tier
-from scripts.benchmark.processes import redis_url, running_service
+from scripts.benchmark.processes import WEIGHED, redis_url, running_service
 from scripts.benchmark.redis_bytes import Patience
 from tests.servers import Server, start_server
 
@@ -76,7 +76,7 @@ def measure_histories(
 
 def _weigh(server: Server, redis: Redis, shape: Shape, chat: Chat, patience: Patience) -> Density:
     """Weigh by a service that is gone afterwards: it would hear of every write that follows."""
-    with running_service(server.port, MAX_MESSAGES=str(MOST_MESSAGES)) as service:
+    with running_service(server.port, MAX_MESSAGES=str(MOST_MESSAGES), **WEIGHED) as service:
         filler = Filler(redis=redis, port=service.port, patience=patience)
         warm(filler)
         return weigh_shape(filler, shape, chat)

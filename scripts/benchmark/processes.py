@@ -70,6 +70,10 @@ def module(name: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", name, *map(str, arguments)]
 
 
+WEIGHED = {"REPLAY_MAX_MB": "0", "ENABLE_SESSION_BACKUP": "false"}
+"""Settings where Redis is emptied and weighed: nothing may come back, and nothing follow later."""
+
+
 @contextmanager
 def running_service(redis_port: int, **settings: str) -> Iterator[Process]:
     """Run the service as users run it, with a key, and its defaults but for the quota."""

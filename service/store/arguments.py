@@ -32,7 +32,8 @@ GEN, IF_MATCH, IF_NONE_MATCH, LEASE, CALL_KEY = 0, 1, 2, 9, 10
 COMMON = 12
 """So many they have in common."""
 
-REMOVE_ROOM, WRITE_ROOM, WRITE_GETS = 14, 13, 18
+REMOVE_ROOM = 14
+WRITE_ROOM, WRITE_GETS = 13, 18
 """Among those of `remove.lua` and `write_state.lua`."""
 
 ANY_ROOM = 2**40

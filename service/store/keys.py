@@ -22,8 +22,8 @@ PREFIX = b"b:{"
 ANY_LOG = PREFIX + b"*}m"
 """The glob that the logs of all sessions match."""
 
-EPOCH, PROCESSES = b"ballast:{~}epoch", b"ballast:{~}processes"
-"""What the processes of a Redis know each other by (store/replay); no namespace has a tilde."""
+EPOCH, PROCESSES = b"b:~{processes}e", b"b:~{processes}p"
+"""What the processes of a Redis know each other by (store/replay); they are no session's."""
 
 _ENDS, _END_BYTES = (b"}m", b"}s", b"}x"), 2
 _GLOB = re.compile(r"[*?\[\]\\]")
@@ -60,7 +60,7 @@ def staged_key(ref: SessionRef) -> bytes:
 
 def round_key(name: str) -> bytes:
     """Return the name of the key in which processes tell how far they are with a replay."""
-    return b"ballast:{~}replay:" + name.encode()
+    return b"b:~{processes}r:" + name.encode()
 
 
 def backup_key(ref: SessionRef) -> bytes:

@@ -82,11 +82,12 @@ class Link:
         keys: Sequence[bytes],
         args: Sequence[Argument],
         *,
-        is_large: bool = False,
+        is_large: bool | None = None,
     ) -> Reply:
         """Run a script by its SHA-1, by its text if the server does not know it.
 
-        `is_large` is for those who know that the reply will be. Raises ServiceError: Unavailable
+        `is_large` is for those who know that the reply will be; False = not even if the call is:
+        it leaves in its order. Raises ServiceError: Unavailable
         or StoreFull.
         """
         by_sha = pack((b"EVALSHA", script.sha, len(keys), *keys, *args))
@@ -101,7 +102,9 @@ class Link:
             raise Unavailable("What answers is no Redis.", outcome=Outcome.UNKNOWN)
         return reply
 
-    async def command(self, *args: Argument, aim: Aim = ANYWHERE, is_large: bool = False) -> object:
+    async def command(
+        self, *args: Argument, aim: Aim = ANYWHERE, is_large: bool | None = None
+    ) -> object:
         """Run one plain command that may be repeated, where its key is. Raises ServiceError."""
         return await self._complete(pack(args), aim=aim, is_large=is_large)
 
@@ -150,11 +153,12 @@ class Link:
         aim: Aim,
         by_text: Callable[[], Sequence[bytes]] | None = None,
         is_repeatable: bool = True,
-        is_large: bool = False,
+        is_large: bool | None = None,
     ) -> object:
         was_answering = self.is_answering
         loop = asyncio.get_running_loop()
-        is_large = is_large or sum(map(len, packed)) >= LARGE_BYTES
+        if is_large is None:
+            is_large = sum(map(len, packed)) >= LARGE_BYTES
         deadline = loop.time() + CALL_SECONDS
         call = Call(packed, is_repeatable, deadline, loop.create_future(), is_large, aim)
         self._send(call)

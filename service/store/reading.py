@@ -232,7 +232,7 @@ class Reader:
         keys: tuple[bytes, ...] = session_keys(ref)
         if reading.finds_backup:
             keys = (*keys, backup_key(ref))
-        reply = await self._link.run(script("read"), keys, args, is_large=is_large)
+        reply = await self._link.run(script("read"), keys, args, is_large=is_large or None)
         if reply[0] == b"absent":
             if reply[1]:
                 raise session_not_found(has_backup=True)

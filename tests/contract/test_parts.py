@@ -35,7 +35,7 @@ class CountingLink(Link):
         keys: Sequence[bytes],
         args: Sequence[Argument],
         *,
-        is_large: bool = False,
+        is_large: bool | None = None,
     ) -> Reply:
         if script_ is script("read"):
             self.reads += 1

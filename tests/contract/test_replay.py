@@ -182,6 +182,102 @@ async def test_what_nobody_knows_of_closes_the_gap_that_it_left(forgetful: Serve
         assert process.counters["replayLostWrites"] == 0
 
 
+async def test_a_repetition_that_was_acknowledged_is_kept(forgetful: Server) -> None:
+    """Its first answer was lost, and it is the last write."""
+    call = Idempotency(b"call", b"print")
+    async with proxy(forgetful.port) as valve, process_of(valve.url) as process:
+        chat = process.chat()
+        await chat.say("1")
+        valve.is_mute = True
+        lost = asyncio.create_task(chat.say("2", idempotency=call))
+        await is_true(lambda: length(forgetful) == 2)
+        valve.cut()
+        with pytest.raises(Unavailable):
+            await lost
+        valve.restore()
+        told = await patiently(lambda: chat.say("2", idempotency=call))
+        assert told.is_kept
+        lose_all(forgetful)
+        view = await patiently(chat.view)
+        assert (view.session.etag, await chat.texts()) == (told.etag, ["1", "2"])
+
+
+async def test_large_writes_keep_their_place(forgetful: Server, process: Process) -> None:
+    for n in range(4):
+        await process.chat().write({f"large-{n}": b'"%s"' % (b"x" * 150_000)})
+        await process.chat().write({f"small-{n}": b"1"})
+    before = await everything_of(process.chat())
+    lose_all(forgetful)
+    assert await everything_of(process.chat()) == before
+
+
+async def test_nothing_takes_the_place_of_what_could_not_be_kept(forgetful: Server) -> None:
+    async with process_of(forgetful.url, budget_bytes=400_000) as process:
+        chat = process.chat()
+        await chat.say("1")
+        assert not (await chat.say(f'"{"x" * 200_000}"')).is_kept
+        told = await chat.say("3")
+        lose_all(forgetful)
+        assert await patiently(chat.texts) == ["1"]
+        assert (await chat.view()).session.etag.gen != told.etag.gen
+        assert process.counters["replayLostWrites"] == 2
+
+
+async def test_one_session_that_cannot_be_played_keeps_no_other_away(
+    forgetful: Server, process: Process
+) -> None:
+    await process.chat("one").say("1")
+    await process.chat("other").say("2")
+    lose_all(forgetful)
+    with Redis.from_url(forgetful.url) as redis:
+        redis.set(session_keys(ref_of("one")).log, "somebody else's")
+    assert await patiently(process.chat("other").texts) == ["2"]
+
+
+async def test_a_full_redis_is_served(process: Process, forgetful: Server) -> None:
+    await process.chat("lost").say(f'"{"x" * 10_000}"')
+    forgetful.kill()
+    forgetful.restart("--save", "", "--maxmemory", "100kb", "--maxmemory-policy", "noeviction")
+    try:
+        assert await patiently(process.chat("lost").is_absent)
+        assert process.counters["replayLostWrites"] == 1
+    finally:
+        forgetful.restart("--save", "")
+
+
+async def test_sessions_whose_time_was_over_are_not_missed(
+    forgetful: Server, process: Process
+) -> None:
+    await process.chat().say("1", change=SettingsChange(ttl_ms=20))
+    await asyncio.sleep(0.03)
+    lose_all(forgetful)
+    assert await patiently(process.chat().is_absent)
+    assert process.counters["replayedWrites"] == process.counters["replayLostWrites"] == 0
+    assert process.forgotten == []
+
+
+async def test_who_ends_in_the_midst_is_not_waited_for(forgetful: Server) -> None:
+    async with process_of(forgetful.url) as survivor:
+        async with process_of(forgetful.url) as leaver:
+            await know_each_other(survivor, 2)
+            await leaver.chat("other").say("1")
+            await survivor.chat().say("1")
+            lose_all(forgetful)
+        assert await patiently(survivor.chat().texts) == ["1"]
+
+
+async def test_a_user_who_may_use_our_keys_alone_gets_his_writes_back(forgetful: Server) -> None:
+    with Redis.from_url(forgetful.url) as redis:
+        redis.execute_command("ACL", "SETUSER", "bot", "on", ">secret", "~b:*", "&*", "+@all")
+        url = forgetful.url.replace("redis://", "redis://bot:secret@")
+        async with process_of(url) as process:
+            await process.chat().say("1")
+            empty(forgetful)
+            await is_true(lambda: process.counters["replays"] > 0)
+            assert await patiently(process.chat().texts) == ["1"]
+            redis.execute_command("ACL", "DELUSER", "bot")
+
+
 async def test_what_was_deleted_stays_so(forgetful: Server, three: list[Process]) -> None:
     one, two, other = (process.chat() for process in three)
     await one.say("1")

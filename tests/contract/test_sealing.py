@@ -341,7 +341,7 @@ class InterruptedLink(Link):
         keys: Sequence[bytes],
         args: Sequence[Argument],
         *,
-        is_large: bool = False,
+        is_large: bool | None = None,
     ) -> Reply:
         reply = await super().run(script_, keys, args, is_large=is_large)
         interruption, self.interruption = self.interruption, None

@@ -42,6 +42,8 @@ class Peers:
         """Have an id that no other has, and know nobody yet."""
         self.id = secrets.token_urlsafe(_ID_BYTES)
         self.others: frozenset[str] = frozenset()
+        self.enrolled: frozenset[str] = frozenset()
+        """Who was there when this process enrolled last."""
 
     async def enrol(self, link: Link, known_epoch: str = "") -> str:
         """Say that this process is there; return the epoch. Raises ServiceError.
@@ -84,7 +86,8 @@ class Peers:
         return secrets.token_urlsafe(_ID_BYTES), self.id, FORGET_MS
 
     def _hear(self, reply: Sequence[Any]) -> str:
-        self.others |= _ids(reply) - {self.id}
+        self.enrolled = _ids(reply)
+        self.others |= self.enrolled - {self.id}
         return str(reply[0].decode())
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Required, TypedDict, Unpack
 
 import msgspec
 import zstandard
+from msgspec.structs import replace
 
 from service.model import Namespace, SessionId, SessionRef
 from service.store.link import Argument
@@ -22,8 +23,10 @@ MOST_SHARE = 0.25
 """Of the budget: one write may take so much; a larger one is not kept."""
 
 LEVEL = 1
-RENEWAL = "renewal"
-"""The name of what is no script: an expiry that was renewed, and nothing else changed."""
+RENEWAL, RESOLVED, UNKEPT = "renewal", "resolved", "unkept"
+"""Names of what is no script: an expiry that was renewed and nothing else; what became of a call of
+unknown outcome, by its key; a write that could not be kept, so that nothing else takes its place.
+"""
 
 _LENGTH_BYTES = 4
 
@@ -37,6 +40,7 @@ class Facts(TypedDict, total=False):
     rev: int
     updated_ms: int
     renewed_ms: int
+    ends_ms: int
     has_changed: bool
     args: Sequence[Argument]
 
@@ -44,8 +48,8 @@ class Facts(TypedDict, total=False):
 class Entry(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """A script call that changed a session, or that it remembers. Times in ms of Redis's clock.
 
-    It led to `rev`, and to a session that was changed and renewed at these times; 0 = nobody
-    knows whether it was applied.
+    It led to `rev`, and to a session that was changed and renewed at these times, and ends at
+    `ends_ms` (0 = never); `rev` 0 = nobody knows whether it was applied.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     rev: int = 0
     updated_ms: int = 0
     renewed_ms: int = 0
+    ends_ms: int = 0
     has_changed: bool = True
     args: Sequence[Any] = ()  # of Argument: msgspec takes no union of texts and bytes
 
@@ -153,6 +158,7 @@ class ReplayLog:
         data = pack_entry(entry)
         if len(data) > self.budget_bytes * MOST_SHARE:
             self._dropped += 1
+            self.add(replace(entry, name=UNKEPT, args=()))
             return False
         if not self._open:
             self._open_since_ms = entry.at_ms

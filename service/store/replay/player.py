@@ -5,12 +5,10 @@ What is there already is known by its revision, so playing too much changes noth
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from service.codec import Header
-from service.errors import StoreFull
+from service.errors import StoreFull, Unavailable
 from service.model import SessionRef
 from service.store.arguments import new_gen
 from service.store.keys import backup_key, gone_key, session_keys, staged_key
@@ -18,14 +16,16 @@ from service.store.link import Link
 from service.store.replay.known import Known
 from service.store.replay.log import (
     RENEWAL,
+    RESOLVED,
+    UNKEPT,
     Entry,
     ReplayLog,
     compress,
-    decompress,
     pack_entry,
-    unpack_entries,
 )
+from service.store.replay.passes import FAILED, PLAYED, Pass
 from service.store.replay.rounds import KEPT_MS
+from service.store.replay.staged import Staged
 from service.store.scan import describe
 from service.store.scripts import replay_of, script
 
@@ -39,28 +39,23 @@ SESSIONS_AT_ONCE = 16
 DESCRIBED_AT_ONCE = 1_000
 DESCRIBED_BY_CALL = 100
 
-_PLAYED = b"ok"
-_FAILED = frozenset((b"gap", b"other", b"absent", b"full"))
-
-
-class _Staged(NamedTuple):
-    """An entry that others can see, too."""
-
-    entry: Entry
-    is_mine: bool
-
 
 class Player:
     """One replay of a log over one link. Every method may raise ServiceError."""
 
-    def __init__(self, link: Link, log: ReplayLog, process_id: str) -> None:
-        """Play `log` through `link`; `process_id` tells its entries from those of others."""
+    def __init__(self, link: Link, log: ReplayLog, process_id: str, *, is_lone: bool) -> None:
+        """Play `log` through `link`; `process_id` tells its entries from those of others.
+
+        `is_lone`: no other process writes to this Redis.
+        """
+        self._is_lone = is_lone
         self._link = link
         self._log = log
         self._id = process_id.encode()
         self._missing: dict[SessionRef, Known] = {}
         self._headers: dict[SessionRef, Header] = {}
         self._stuck: set[SessionRef] = set()
+        self._ended: set[SessionRef] = set()
         self._over: Sequence[SessionRef] = ()
         self.sessions = self.replayed = self.lost = 0
 
@@ -70,36 +65,60 @@ class Player:
         async for entries in self._portions(lambda entry: entry.rev > 0):
             for entry in entries:
                 known[entry.ref].hear(entry)
+        now_ms = await self._redis_ms()
         refs = list(known)
         for first in range(0, len(refs), DESCRIBED_AT_ONCE):
             page = refs[first : first + DESCRIBED_AT_ONCE]
-            found = await describe(self._link, page, DESCRIBED_BY_CALL)
-            self._compare(page, known, {each.ref: each.header for each in found})
+            headers = await self._described(page)
+            for ref in page:
+                self._compare(ref, known[ref], headers.get(ref), now_ms)
 
-    def _compare(
-        self,
-        refs: Sequence[SessionRef],
-        known: dict[SessionRef, Known],
-        headers: dict[SessionRef, Header],
-    ) -> None:
-        for ref in refs:
-            header = headers.get(ref)
-            self.lost += known[ref].is_contradicted(header)
-            is_there = known[ref].is_there(header)
-            self.sessions += not is_there
-            # Others may be about to bring back what was deleted here.
-            if not is_there or known[ref].is_deleted:
-                self._missing[ref] = known[ref]
-                if header is not None:
-                    self._headers[ref] = header
+    async def _redis_ms(self) -> int:
+        reply = await self._link.command("TIME")
+        seconds, micros = reply if isinstance(reply, list) else (0, 0)
+        return int(seconds) * 1_000 + int(micros) // 1_000
+
+    async def _described(self, refs: Sequence[SessionRef]) -> dict[SessionRef, Header]:
+        """Return the headers of those that are there; of one that cannot be read there is none."""
+        try:
+            found = await describe(self._link, refs, DESCRIBED_BY_CALL)
+        except Unavailable as error:
+            if not error.is_alone:
+                raise
+            each_alone = [self._described([ref]) for ref in refs] if len(refs) > 1 else []
+            parts = [await one for one in each_alone]
+            return {ref: header for part in parts for ref, header in part.items()}
+        return {each.ref: each.header for each in found}
+
+    def _compare(self, ref: SessionRef, known: Known, header: Header | None, now_ms: int) -> None:
+        self.lost += known.is_contradicted(header)
+        is_there = known.is_there(header)
+        has_ended = header is None and known.is_over(now_ms)
+        if has_ended and self._is_lone:
+            return
+        if has_ended:
+            self._ended.add(ref)  # for all that is known here; others may have renewed it
+        self.sessions += not (is_there or has_ended)
+        # Others may be about to bring back what was deleted here.
+        if not is_there or known.is_deleted:
+            self._missing[ref] = known
+            if header is not None:
+                self._headers[ref] = header
 
     async def play_alone(self) -> None:
         """Play what follows what is there, and find out where writes of others are needed."""
+        reached: dict[SessionRef, int] = defaultdict(int)
+        reached.update((ref, it.rev) for ref, it in self._headers.items() if self._has(ref, it))
         async for entries in self._portions(self._is_due):
             outcomes = await self._play(entries)
             for entry, outcome in zip(entries, outcomes, strict=True):
-                if outcome in _FAILED:
+                if outcome in FAILED:
                     self._stuck.add(entry.ref)
+                reached[entry.ref] = max(reached[entry.ref], entry.rev)
+        for ref, known in self._missing.items():
+            # What led to the last of it is not among the own writes, or nobody was told.
+            if not known.is_deleted and reached[ref] < known.rev:
+                self._stuck.add(ref)
 
     async def stage(self) -> None:
         """Put what could not be played where all can see it."""
@@ -150,8 +169,12 @@ class Player:
         if part:
             yield part
 
+    def _has(self, ref: SessionRef, header: Header) -> bool:
+        return header.gen == self._missing[ref].gen
+
     def _is_due(self, entry: Entry) -> bool:
-        if entry.ref in self._stuck or not entry.rev or not self._is_wanted(entry):
+        is_certain = entry.rev > 0 and entry.name != RESOLVED
+        if entry.ref in self._stuck or not is_certain or not self._is_wanted(entry):
             return False
         header = self._headers.get(entry.ref)
         return header is None or header.gen != entry.gen or entry.follows >= header.rev
@@ -177,60 +200,63 @@ class Player:
 
     async def _play_one(self, entry: Entry, follows: int, gen: str = "") -> tuple[bytes, int]:
         """Return the outcome, and at which revision the session is if that is why it failed."""
-        args = [gen or entry.gen, *entry.args[1:]]
+        if entry.name == UNKEPT:
+            return b"absent", 0
+        args = [gen or entry.gen, *entry.args[1:], follows, entry.at_ms]
         keys = (*session_keys(entry.ref), gone_key(entry.ref), backup_key(entry.ref))
         try:
-            reply = await self._link.run(replay_of(entry.name), keys, [*args, follows, entry.at_ms])
-        except StoreFull:
-            return b"full", 0
-        self.replayed += reply[0] == _PLAYED
-        return reply[0], reply[1] if reply[0] == b"gap" else 0
+            reply = await self._link.run(replay_of(entry.name), keys, args, is_large=False)
+        except (StoreFull, Unavailable) as error:
+            if isinstance(error, Unavailable) and not error.is_alone:
+                raise
+            return b"refused", 0
+        self.replayed += reply[0] == PLAYED
+        is_told = reply[0] in {b"gap", b"known"}
+        return reply[0], reply[1] if is_told else follows + entry.has_changed
 
-    async def _stage(self, ref: SessionRef, entries: Iterable[Entry]) -> None:
+    async def _stage(self, ref: SessionRef, entries: Sequence[Entry]) -> None:
         key, data = staged_key(ref), b"".join(map(pack_entry, entries))
-        await self._link.command("RPUSH", key, self._id + compress(data), aim=key)
-        await self._link.command("PEXPIRE", key, KEPT_MS, aim=key)
-
-    async def _staged(self, ref: SessionRef) -> list[_Staged]:
-        key = staged_key(ref)
-        reply = await self._link.command("LRANGE", key, 0, -1, aim=key)
-        size = len(self._id)
-        return [
-            _Staged(entry, is_mine=blob[:size] == self._id)
-            for blob in (reply if isinstance(reply, list) else [])
-            for entry in unpack_entries(decompress(blob[size:]))
-        ]
+        try:
+            await self._link.command("RPUSH", key, self._id + compress(data), aim=key)
+            await self._link.command("PEXPIRE", key, KEPT_MS, aim=key)
+        except StoreFull:
+            self.lost += sum(entry.has_changed for entry in entries)
 
     async def _play_staged(self, ref: SessionRef) -> None:
-        staged = await self._staged(ref)
-        unsure = sorted((each.entry for each in staged if not each.entry.rev), key=_at)
-        for gen, lives in _lives(each for each in staged if each.entry.rev):
-            self.lost += await self._play_life(gen, lives, unsure)
+        staged = await Staged.read(self._link, ref, self._id)
+        gens, unsure = await staged.look()
+        lost, known = 0, self._missing[ref]
+        for gen in gens:
+            most = known.rev if gen == known.gen and not known.is_deleted else 0
+            lost += await self._play_life(gen, staged, unsure, most)
+        self.lost += 0 if ref in self._ended else lost
 
-    async def _play_life(self, gen: str, staged: list[_Staged], unsure: list[Entry]) -> int:
+    async def _play_life(self, gen: str, staged: Staged, unsure: list[Entry], most_rev: int) -> int:
         """Play the writes of a session of one gen, in order; return how many of ours are lost.
 
-        Where a revision is missing, a write may have led to it whose outcome nobody was told.
+        Where a revision up to `most_rev` is missing, a write may have led to it whose outcome
+        nobody was told.
         """
         while True:
-            gap, lost = await self._play_in_order(staged)
-            if gap is None or not unsure:
-                return lost
-            await self._play_one(unsure.pop(0), gap, gen)
+            told = await self._play_in_order(gen, staged)
+            gap = told.rev if told.gap is None and told.rev < most_rev else told.gap
+            if gap is None or told.is_unkept or told.has_ended:
+                return told.lost
+            if told.has_played:
+                continue
+            fitting = (each for each in unsure if each.at_ms <= told.before_ms)
+            if (candidate := next(fitting, None)) is None:
+                return told.lost or most_rev - gap
+            unsure.remove(candidate)
+            await self._play_one(candidate, gap, gen)
 
-    async def _play_in_order(self, staged: list[_Staged]) -> tuple[int | None, int]:
-        """Return the revision behind which something is missing, and how many of ours are lost."""
-        gap, lost = None, 0
-        for first in range(0, len(staged), AT_ONCE):
-            part = staged[first : first + AT_ONCE]
+    async def _play_in_order(self, gen: str, staged: Staged) -> Pass:
+        told = Pass()
+        for part in staged.portions(gen, AT_ONCE):
             calls = (self._play_one(each.entry, each.entry.follows) for each in part)
             for each, (outcome, rev) in zip(part, await asyncio.gather(*calls), strict=True):
-                if outcome not in _FAILED:
-                    continue
-                lost += each.is_mine and each.entry.has_changed
-                if gap is None and outcome == b"gap":
-                    gap = rev
-        return gap, lost
+                told.hear(each, outcome, rev)
+        return told
 
     async def _settle_all(
         self, refs: Sequence[SessionRef], *, is_last: bool
@@ -246,23 +272,10 @@ class Player:
     async def _settle(self, ref: SessionRef, *, is_last: bool) -> bool:
         known = self._missing[ref]
         args = (known.gen, known.rev, known.renewed_ms, new_gen(), int(is_last))
-        reply = await self._link.run(script("settle"), session_keys(ref), args)
-        return reply == [_PLAYED, 1]
-
-
-def _lives(staged: Iterable[_Staged]) -> Iterator[tuple[str, list[_Staged]]]:
-    """Yield the writes of each gen in the order of their revisions, the oldest gen first."""
-    ordered = sorted(staged, key=_place)
-    lives = [(gen, list(life)) for gen, life in groupby(ordered, key=lambda each: each.entry.gen)]
-    lives.sort(key=lambda life: min(map(_at, (each.entry for each in life[1]))))
-    yield from lives
-
-
-def _place(staged: _Staged) -> tuple[str, int, int]:
-    """Where an entry stands among those of its session: what changed nothing comes behind."""
-    entry = staged.entry
-    return entry.gen, entry.rev, entry.follows
-
-
-def _at(entry: Entry) -> int:
-    return entry.at_ms
+        try:
+            reply = await self._link.run(script("settle"), session_keys(ref), args)
+        except Unavailable as error:
+            if not error.is_alone:
+                raise
+            return False
+        return reply == [PLAYED, 1]

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio.connection import AbstractConnection
 
@@ -21,6 +21,8 @@ from service.vitals import Recovered, ReplayStatus
 
 ENROL_SECONDS, RETRY_SECONDS = 2.0, 0.1
 """Between two looks at a Redis that answers, and at one that does not: others wait for this one."""
+
+SEEN_SECONDS = 0.5
 
 WAIT_SECONDS = 1.0
 """How long a new connection waits for a replay; then its calls are told that there is one."""
@@ -146,14 +148,19 @@ class Recovery:
 
     async def aclose(self, link: Link) -> None:
         """Let nobody wait for this process."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait({self._running})
-        if link.is_answering and self._log.budget_bytes:
+        if (running := self._running) is not None:
+            running.cancel()
+            await asyncio.wait({running})
+            link = Link(self._target)  # the other waits for what has just been given up
+            await self._peers.leave(link)
+            await link.aclose()
+        elif link.is_answering and self._log.budget_bytes:
             await self._peers.leave(link)
 
     async def _look(self, link: Link) -> None:
         try:
+            if link.is_cluster:
+                await link.everywhere("PING")  # a node that nobody asks is not seen to be another
             epoch = await self._peers.enrol(link, self._epoch)
         except ServiceError:
             return  # the next connection tells which Redis it leads to
@@ -170,8 +177,8 @@ class Recovery:
         link = Link(self._target)
         try:
             epoch = await self._peers.enrol(link)
-            name = identity.run_id if None in waiting else "nodes"
-            await self._play(link, Round(link, self._peers, f"{name}:{epoch}"))
+            async with self._seen(link):
+                await self._play(link, Round(link, self._peers, f"{identity.run_id}:{epoch}"))
             self._epoch = epoch
         except ServiceError:
             raise  # Redis has gone again: all is begun anew with the next connection
@@ -182,10 +189,28 @@ class Recovery:
             await link.aclose()
         self._trusted |= waiting
 
+    @asynccontextmanager
+    async def _seen(self, link: Link) -> AsyncIterator[None]:
+        """Stay enrolled while the log is played, and see who does not."""
+
+        async def enrol() -> None:
+            while True:
+                await asyncio.sleep(SEEN_SECONDS)
+                with suppress(ServiceError):
+                    await self._peers.enrol(link)
+
+        enrolling = asyncio.create_task(enrol())
+        try:
+            yield
+        finally:
+            enrolling.cancel()
+            await asyncio.wait({enrolling})
+
     async def _play(self, link: Link, turn: Round) -> None:
         """Play alone what can be, then together what needs the writes of others."""
         began = self._clock.monotonic()
-        player = Player(link, self._log, self._peers.id)
+        is_lone = not self._peers.others
+        player = Player(link, self._log, self._peers.id, is_lone=is_lone)
         await turn.tell(Phase.ARRIVED)
         await player.look()
         await player.play_alone()

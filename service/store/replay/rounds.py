@@ -17,6 +17,7 @@ ARRIVAL_SECONDS = 2.0
 """From the begin of a round; who has not come by then is waited for no longer."""
 
 MOST_SECONDS = 30.0
+LOOK_SECONDS = 0.5
 PAUSE_SECONDS = 0.01
 KEPT_MS = 60_000
 
@@ -39,7 +40,7 @@ class Round:
         self._link = link
         self._peers = peers
         self._key = round_key(name)
-        self._began = asyncio.get_running_loop().time()
+        self._began = self._looked_at = asyncio.get_running_loop().time()
         self.missing: frozenset[str] = frozenset()
         """Who writes to this Redis, as far as was known, and has not come."""
 
@@ -62,7 +63,16 @@ class Round:
                 self.missing |= late - phases.keys()
             if seconds >= MOST_SECONDS:
                 self.missing |= late
+            await self._look_for(late & phases.keys())
             await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _look_for(self, late: frozenset[str] | set[str]) -> None:
+        """Wait no longer for those who have come, and have ended since: they are not enrolled."""
+        now = asyncio.get_running_loop().time()
+        if late and now - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = now
+            await self._peers.enrol(self._link)
+            self.missing |= late - self._peers.enrolled
 
     async def _phases(self) -> dict[str, int]:
         reply = await self._link.command("HGETALL", self._key, aim=self._key)
