@@ -218,8 +218,7 @@ def _storage(settings: Settings, clock: Clock, memory: Memory) -> Storage:
 def _hear(names: Sequence[bytes] | None, hot: HotTier, recovery: Recovery) -> None:
     """Pass on which keys have changed in Redis; None = any, as when all were deleted."""
     hot.invalidate(refs_of(names))
-    if names is None:
-        recovery.suspect()
+    recovery.hear(names)
 
 
 async def _forget(hot: HotTier) -> None:

@@ -45,7 +45,7 @@ async def process_of(url: str, budget_bytes: int = 4 * MIB) -> AsyncIterator[Pro
 
     target, log = RedisTarget(url=url), ReplayLog(budget_bytes)
     recovery = Recovery(target, log, SystemClock(), forget)
-    link = Link(target, lambda names: None if names else recovery.suspect(), recovery.guard)
+    link = Link(target, recovery.hear, recovery.guard)
     store = RedisStore(link, Limits(), DEFAULTS, log=log)
     await link.command("PING")
     running = asyncio.create_task(recovery.run(link))

@@ -22,7 +22,7 @@ PREFIX = b"b:{"
 ANY_LOG = PREFIX + b"*}m"
 """The glob that the logs of all sessions match."""
 
-EPOCH, PROCESSES = b"b:~{processes}e", b"b:~{processes}p"
+EPOCH, PROCESSES, NEWS = b"b:~{processes}e", b"b:~{processes}p", PREFIX + b"processes}n"
 """What the processes of a Redis know each other by (store/replay); they are no session's."""
 
 _ENDS, _END_BYTES = (b"}m", b"}s", b"}x"), 2

@@ -56,7 +56,6 @@ async def three(forgetful: Server) -> AsyncIterator[list[Process]]:
 
 
 async def know_each_other(process: Process, count: int) -> None:
-    process.recovery.suspect()
     await is_true(lambda: process.recovery.status.processes == count)
 
 
@@ -355,6 +354,15 @@ async def test_nobody_is_served_before_all_have_come(
         await writer.chat(f"chat-{n}").say("1")
     lose_all(forgetful)
     assert await patiently(reader.chat("chat-199").texts) == ["1"]
+
+
+async def test_a_newcomer_is_known_before_he_writes(forgetful: Server, process: Process) -> None:
+    before = process.recovery.status.processes
+    async with process_of(forgetful.url) as newcomer:
+        await know_each_other(process, before + 1)
+        await newcomer.chat().say("1")
+        lose_all(forgetful)
+        assert await patiently(process.chat().texts) == ["1"]
 
 
 async def test_who_does_not_come_back_is_waited_for_and_missed(forgetful: Server) -> None:

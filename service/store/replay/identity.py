@@ -13,7 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from service.errors import ServiceError
-from service.store.keys import EPOCH, PROCESSES
+from service.store.keys import EPOCH, NEWS, PROCESSES
 from service.store.link import Link
 from service.store.scripts import script
 
@@ -21,6 +21,7 @@ FORGET_MS = 10_000
 """Since a process was seen; it comes every 2 s."""
 
 _ID_BYTES = 9
+_KEYS = (EPOCH, PROCESSES, NEWS)
 
 
 class Identity(NamedTuple):
@@ -51,7 +52,7 @@ class Peers:
         Who is not told of any more has left, if the epoch is the one that is known. Else all who
         were there before have to come again.
         """
-        reply = await link.run(script("enrol"), (EPOCH, PROCESSES), self._arguments())
+        reply = await link.run(script("enrol"), _KEYS, self._arguments())
         before = self.others
         epoch = self._hear(reply)
         if epoch == known_epoch:
@@ -72,7 +73,7 @@ class Peers:
         commands: list[tuple[Any, ...]] = [("INFO", "server")]
         if not is_node:
             source = script("enrol").source
-            commands += [("GET", EPOCH), ("EVAL", source, 2, EPOCH, PROCESSES, *self._arguments())]
+            commands += [("GET", EPOCH), ("EVAL", source, len(_KEYS), *_KEYS, *self._arguments())]
         info, *told = await _ask_all(connection, commands)
         if not told:
             return Identity(_run_id(info), "")

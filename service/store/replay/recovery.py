@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio.connection import AbstractConnection
@@ -10,6 +10,7 @@ from redis.asyncio.connection import AbstractConnection
 from service.clock import Clock
 from service.errors import ServiceError
 from service.store.failures import Replaying
+from service.store.keys import NEWS
 from service.store.link import Link
 from service.store.replay.identity import Identity, Peers
 from service.store.replay.log import ReplayLog
@@ -131,9 +132,10 @@ class Recovery:
         if not running.done() or running.cancelled() or running.exception():
             raise Replaying
 
-    def suspect(self) -> None:
-        """Look soon whether Redis is the one that it was: all keys may have gone."""
-        self._suspected.set()
+    def hear(self, names: Sequence[bytes] | None) -> None:
+        """Look soon who is there if all keys may have changed, or somebody has come."""
+        if names is None or NEWS in names:
+            self._suspected.set()
 
     async def run(self, link: Link) -> None:
         """Be seen by others, and see an emptied Redis though its connections hold; for ever."""
