@@ -40,7 +40,7 @@ def test_the_standard_tier_evicts_and_no_answer_changes(redis_server: Server) ->
     assert health["memory"]["source"].startswith("cgroup")
     assert health["memory"]["peak"] < 0.85 * QUOTA_BYTES
     assert health["hotTier"]["evicted"] > 0
-    assert re.search(r"⚠️ Memory usage high: [45]\d\.\d% \([34]\d MB\)", log)
+    assert re.search(r"⚠️ Memory usage high: [4-7]\d\.\d% \([3-6]\d MB\)", log)
     assert "🧹 Running standard memory cleanup..." in log
     assert re.search(r"Memory cleanup freed [1-9]\d+ bytes in [\d.]+ ms", log)
 
