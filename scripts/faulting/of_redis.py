@@ -1,12 +1,10 @@
 """Redis itself: dead, emptied, frozen, loading, full, refusing."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
-    ExitStack,
     asynccontextmanager,
     contextmanager,
     suppress,
@@ -214,17 +212,15 @@ async def fail_over(primary: Server, replica: Server) -> None:
 
 @asynccontextmanager
 async def crowded(stage: Stage) -> AsyncIterator[None]:
-    """First 200 callers at once, then others have taken all places."""
+    """First 200 callers at once, then somebody else has the only place."""
+    # A service comes back too soon for others to take the place that its connection has left.
     await call_at_once(stage)
-    with operator(stage.server) as redis, ExitStack() as stack:
-        redis.ping()
+    with operator(stage.server) as redis:
+        redis.config_set("maxclients", 1)
         redis.client_kill_filter(_type="normal", skipme=True)
-        for _ in range(MAX_CLIENTS):
-            plug = stack.enter_context(socket.create_connection((HOST, stage.server.port), 1))
-            plug.sendall(b"PING\r\n")
-            plug.recv(64)
         stage.scene.answers.begin()
         yield
+        redis.config_set("maxclients", MAX_CLIENTS)
 
 
 @asynccontextmanager
