@@ -330,10 +330,11 @@ async def test_governor_and_rescue_both_failing_is_told_until_one_works() -> Non
 
 def test_the_last_resort_sees_its_own_memory(tmp_path: Path) -> None:
     before_bytes = own_bytes()
-    ballast = bytearray(b"x" * (16 * MIB))
-    assert own_bytes() - before_bytes > 15 * MIB
+    ballast = bytearray(b"x" * (64 * MIB))
+    # What other tests have left may go meanwhile.
+    assert own_bytes() - before_bytes > 48 * MIB
     assert own_bytes() < 2 * own_rss_bytes()
-    assert len(ballast) == 16 * MIB
+    assert len(ballast) == 64 * MIB
 
 
 def test_the_last_resort_trims_and_collects() -> None:
