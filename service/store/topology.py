@@ -198,20 +198,20 @@ def _host(name: str) -> str:
 
 async def opened(connection: AbstractConnection) -> AbstractConnection:
     """Return a connection when it is open; what was begun in vain is closed."""
-    async with _closing(connection):
+    async with closing(connection):
         await connection.connect()  # type: ignore[no-untyped-call] # redis-py has it bare
     return connection
 
 
 async def ask(connection: AbstractConnection, *command: str) -> Any:  # noqa: ANN401 # a reply
     """Return a reply; without one the connection is closed."""
-    async with _closing(connection):
+    async with closing(connection):
         await connection.send_command(*command, check_health=False)
         return await connection.read_response(disable_decoding=True)
 
 
 @asynccontextmanager
-async def _closing(connection: AbstractConnection) -> AsyncIterator[None]:
+async def closing(connection: AbstractConnection) -> AsyncIterator[None]:
     """Close a connection unless the block comes to its end, cancelled or not."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(connection.disconnect, nowait=True)

@@ -133,7 +133,7 @@ class ReplayLog:
         self._bytes = 0
         self._open = bytearray()
         self._open_entries = self._open_since_ms = 0
-        self._dropped = 0
+        self._entries = self._dropped = 0
 
     @property
     def held_bytes(self) -> int:
@@ -143,14 +143,13 @@ class ReplayLog:
     @property
     def status(self) -> ReplayLogStatus:
         """The log in figures."""
-        entries = self._open_entries + sum(block.entries for block in self._blocks)
         oldest = self._blocks[0].since_ms if self._blocks else self._open_since_ms
         return ReplayLogStatus(
             bytes=self.held_bytes,
             budget_bytes=self.budget_bytes,
-            writes=entries,
+            writes=self._entries,
             dropped=self._dropped,
-            since_ms=oldest if entries else None,
+            since_ms=oldest if self._entries else None,
         )
 
     def add(self, entry: Entry) -> bool:
@@ -164,6 +163,7 @@ class ReplayLog:
             self._open_since_ms = entry.at_ms
         self._open += data
         self._open_entries += 1
+        self._entries += 1
         if len(self._open) >= BLOCK_BYTES:
             self._close()
         return True
@@ -189,3 +189,4 @@ class ReplayLog:
             oldest = self._blocks.popleft()
             self._bytes -= oldest.weight
             self._dropped += oldest.entries
+            self._entries -= oldest.entries

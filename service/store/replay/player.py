@@ -5,7 +5,8 @@ What is there already is known by its revision, so playing too much changes noth
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import TypeVar
 
 from service.codec import Header
 from service.errors import StoreFull, Unavailable
@@ -28,6 +29,8 @@ from service.store.replay.rounds import KEPT_MS
 from service.store.replay.staged import Staged
 from service.store.scan import describe
 from service.store.scripts import replay_of, script
+
+T = TypeVar("T")
 
 AT_ONCE, AT_ONCE_BYTES = 256, 262_144
 """Entries that are on their way at the same time, and of how many bytes together."""
@@ -66,9 +69,7 @@ class Player:
             for entry in entries:
                 known[entry.ref].hear(entry)
         now_ms = await self._redis_ms()
-        refs = list(known)
-        for first in range(0, len(refs), DESCRIBED_AT_ONCE):
-            page = refs[first : first + DESCRIBED_AT_ONCE]
+        for page in _slices(list(known), DESCRIBED_AT_ONCE):
             headers = await self._described(page)
             for ref in page:
                 self._compare(ref, known[ref], headers.get(ref), now_ms)
@@ -130,9 +131,7 @@ class Player:
 
     async def play_together(self) -> None:
         """Play what all have staged of those sessions, each revision by whoever comes first."""
-        refs = list(self._stuck)
-        for first in range(0, len(refs), SESSIONS_AT_ONCE):
-            part = refs[first : first + SESSIONS_AT_ONCE]
+        for part in _slices(list(self._stuck), SESSIONS_AT_ONCE):
             await asyncio.gather(*(self._play_staged(ref) for ref in part))
 
     async def settle(self) -> None:
@@ -148,8 +147,7 @@ class Player:
         """Take away what was there for the time of the replay."""
         keys = [staged_key(ref) for ref in self._stuck]
         keys += [gone_key(ref) for ref, known in self._missing.items() if known.has_deleted]
-        for first in range(0, len(keys), AT_ONCE):
-            part = keys[first : first + AT_ONCE]
+        for part in _slices(keys, AT_ONCE):
             await asyncio.gather(*(self._link.command("UNLINK", key, aim=key) for key in part))
 
     async def _portions(self, is_wanted: Callable[[Entry], bool]) -> AsyncIterator[Sequence[Entry]]:
@@ -246,7 +244,7 @@ class Player:
                 continue
             fitting = (each for each in unsure if each.at_ms <= told.before_ms)
             if (candidate := next(fitting, None)) is None:
-                return told.lost or most_rev - gap
+                return told.lost or max(0, most_rev - gap)
             unsure.remove(candidate)
             await self._play_one(candidate, gap, gen)
 
@@ -263,8 +261,7 @@ class Player:
     ) -> Sequence[SessionRef]:
         """Return those whose time is over."""
         over: list[SessionRef] = []
-        for first in range(0, len(refs), AT_ONCE):
-            part = refs[first : first + AT_ONCE]
+        for part in _slices(refs, AT_ONCE):
             ends = await asyncio.gather(*(self._settle(ref, is_last=is_last) for ref in part))
             over += [ref for ref, is_over in zip(part, ends, strict=True) if is_over]
         return over
@@ -279,3 +276,7 @@ class Player:
                 raise
             return False
         return reply == [PLAYED, 1]
+
+
+def _slices(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    return (items[first : first + most] for first in range(0, len(items), most))

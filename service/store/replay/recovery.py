@@ -17,7 +17,7 @@ from service.store.replay.log import ReplayLog
 from service.store.replay.player import Player
 from service.store.replay.rounds import Phase, Round
 from service.store.target import RedisTarget
-from service.store.topology import Topology
+from service.store.topology import Topology, closing
 from service.vitals import Recovered, ReplayStatus
 
 ENROL_SECONDS, RETRY_SECONDS = 2.0, 0.1
@@ -110,11 +110,8 @@ class Recovery:
 
     async def identify(self, connection: AbstractConnection, place: Place) -> Identity:
         """Find out which server a connection leads to; without an answer it is closed."""
-        try:
+        async with closing(connection):
             return await self._peers.identify(connection, is_node=place is not None)
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
 
     def may_use(self, place: Place, identity: Identity) -> bool:
         """Whether a server is the one that it was; the first of all is."""
