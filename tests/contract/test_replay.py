@@ -365,17 +365,24 @@ async def test_a_newcomer_is_known_before_he_writes(forgetful: Server, process: 
         assert await patiently(process.chat().texts) == ["1"]
 
 
-async def test_who_does_not_come_back_is_waited_for_and_missed(forgetful: Server) -> None:
+async def test_who_does_not_come_back_is_waited_for_and_missed(
+    forgetful: Server, process: Process
+) -> None:
+    """Each of those who live counts what of its own is lost, and no more."""
     async with process_of(forgetful.url) as survivor:
         async with process_of(forgetful.url) as victim:
-            await know_each_other(survivor, 2)
+            await know_each_other(survivor, 3)
+            await know_each_other(process, 3)
             await victim.chat().say("1")
             await survivor.chat().say("2")
             first = await survivor.chat().view()
+            for writer in (survivor, process, survivor, process, victim, process):
+                await writer.chat("long").say("1")
             forgetful.kill()
         forgetful.restart()
         assert await patiently(survivor.chat().is_absent)
-        assert survivor.counters["replayLostWrites"] == 1
-        assert survivor.counters["replayMissingProcesses"] == 1
+        assert len(await patiently(process.chat("long").texts)) == 4
         assert survivor.recovery.status.lost_writes == 1
+        assert process.recovery.status.lost_writes == 1
+        assert survivor.counters["replayMissingProcesses"] == 1
         assert (await survivor.chat().say("3")).etag.gen != first.session.etag.gen
